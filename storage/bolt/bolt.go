@@ -1,0 +1,308 @@
+// Package bolt is the storage engine over one bbolt file.
+//
+// A DB implements kv.DB. One goroutine commits: every Update that arrives
+// while it is busy joins the next commit, so that 64 concurrent writers share
+// two fdatasyncs. The functions of a group run one after the other, each in
+// its caller's goroutine. Each writes to an overlay, which joins the bbolt
+// transaction when the function returns nil and is dropped otherwise; so it
+// sees what succeeded before it, and nothing of what failed.
+//
+// All keys live in one bbolt bucket. The free list is not written at each
+// commit, which makes a commit five times faster and costs a walk over the
+// whole file at Open; one sequential read beforehand makes that walk fast.
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	bbolt "go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"telesphore/storage/kv"
+)
+
+// ErrLocked: another process, or another DB of this one, has the file open.
+var ErrLocked = errors.New("another telesphore uses this directory")
+
+// bucketName is the bbolt bucket that holds every key.
+var bucketName = []byte("kv")
+
+// Options tune a DB. The zero value is ready for use.
+type Options struct {
+	// BeforeCommit is called once per group of Updates, after all their
+	// functions have run and before bbolt commits, unless every function has
+	// failed. What the new keys point to must be durable when it returns. Its
+	// error fails the whole group and makes the DB read-only.
+	BeforeCommit func() error
+
+	// MaxGroup is how many Updates share a commit at most; 0 means 256.
+	MaxGroup int
+
+	// NoSync leaves out every fdatasync: only for a database that is thrown
+	// away after a crash.
+	NoSync bool
+
+	// InitialMmapSize is the address space reserved for the file, in octets;
+	// 0 means 16 GiB, or 256 MiB where pointers have 32 bits. It takes no
+	// memory. A file that outgrows it is mapped anew, which waits for every
+	// View to end.
+	InitialMmapSize int
+
+	// LockTimeout is how long Open waits for another process to close the
+	// file before it fails with ErrLocked; 0 means one second.
+	LockTimeout time.Duration
+}
+
+// withDefaults fills in what is zero.
+func (o Options) withDefaults() Options {
+	if o.MaxGroup <= 0 {
+		o.MaxGroup = 256
+	}
+	if o.InitialMmapSize <= 0 {
+		o.InitialMmapSize = 256 << 20
+		if bits.UintSize == 64 {
+			o.InitialMmapSize <<= 6
+		}
+	}
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = time.Second
+	}
+	return o
+}
+
+// DB is a bbolt file with group commit. It implements kv.DB.
+type DB struct {
+	bolt    *bbolt.DB
+	options Options
+
+	mu     sync.Mutex // guards queue, head, closed, failed
+	queue  []*job     // those from head on wait for their turn
+	head   int
+	closed bool
+	failed error // wraps kv.ErrReadOnly after a failed commit
+
+	views   sync.WaitGroup // under way
+	wake    chan struct{}  // holds one: the queue is not empty, or closed was set
+	stopped chan struct{}  // closed when the committer has ended
+	played  chan bool      // from the function whose turn it is: whether to keep its writes
+
+	// Used by the committer, and by the one function whose turn it is.
+	over overlay
+	jobs []*job
+}
+
+var _ kv.DB = (*DB)(nil)
+
+// Open opens the file at path, or creates it, and starts the committer. It
+// returns an error that wraps ErrLocked when somebody else has the file open.
+func Open(path string, o Options) (*DB, error) {
+	o = o.withDefaults()
+	fresh, err := prefetch(path)
+	if err != nil {
+		return nil, fmt.Errorf("bolt: read %s ahead: %w", path, err)
+	}
+	b, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:         o.LockTimeout,
+		NoFreelistSync:  true,
+		FreelistType:    bbolt.FreelistMapType,
+		InitialMmapSize: o.InitialMmapSize,
+		NoSync:          o.NoSync,
+		NoStatistics:    true,
+	})
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		err = ErrLocked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bolt: open %s: %w", path, err)
+	}
+	if err := prepare(b, path, fresh); err != nil {
+		return nil, errors.Join(fmt.Errorf("bolt: prepare %s: %w", path, err), b.Close())
+	}
+	db := &DB{
+		bolt:    b,
+		options: o,
+		wake:    make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+		played:  make(chan bool),
+	}
+	go db.run()
+	return db, nil
+}
+
+// prefetch reads the file once from front to back, so that bbolt's walk over
+// its pages finds them in memory instead of faulting them in one by one. It
+// tells whether the file is still to be created.
+func prefetch(path string) (fresh bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	// Hide the file's own WriterTo: it would not use the large buffer.
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, make([]byte, 1<<20))
+	return false, err
+}
+
+// prepare makes sure that the bucket exists, and that a new file keeps its
+// name after a crash.
+func prepare(b *bbolt.DB, path string, fresh bool) error {
+	exists := false
+	err := b.View(func(tx *bbolt.Tx) error {
+		exists = tx.Bucket(bucketName) != nil
+		return nil
+	})
+	if err == nil && !exists {
+		err = b.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bucketName)
+			return err
+		})
+	}
+	if err != nil || !fresh {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// View implements kv.DB. It goes on after the DB has become read-only; if
+// the failed commit had reached the file by then, Views may show it although
+// its Updates failed: only a restart tells.
+func (db *DB) View(ctx context.Context, f func(kv.Reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return db.view(func(tx *bbolt.Tx) error {
+		r := &reader{cursor: tx.Bucket(bucketName).Cursor()}
+		defer func() { r.ended = true }()
+		return f(r)
+	})
+}
+
+// view runs f on a bbolt snapshot.
+func (db *DB) view(f func(*bbolt.Tx) error) error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		return kv.ErrClosed
+	}
+	db.views.Add(1)
+	db.mu.Unlock()
+	defer db.views.Done()
+	tx, err := db.bolt.Begin(false)
+	if err != nil {
+		return fmt.Errorf("bolt: begin: %w", err)
+	}
+	defer tx.Rollback()
+	return f(tx)
+}
+
+// Update implements kv.DB. While it waits for its turn, the end of ctx makes
+// it return ctx.Err() and f does not run; from then on it waits for the
+// result. It returns no sooner than its group is committed, even when f
+// fails: f may have seen writes of the same group. A panic of f goes up the
+// caller's own stack at once.
+func (db *DB) Update(ctx context.Context, f func(kv.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{answer: make(chan error, 1)}
+	if err := db.enqueue(j); err != nil {
+		return err
+	}
+	var refused error
+	select {
+	case refused = <-j.answer:
+	case <-ctx.Done():
+		if j.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		refused = <-j.answer
+	}
+	if refused != nil {
+		return refused
+	}
+	own := db.call(j, f)
+	if err := <-j.answer; err != nil {
+		return err
+	}
+	return own
+}
+
+// call runs f and hands the turn back to the committer, also when f panics
+// or ends its goroutine.
+func (db *DB) call(j *job, f func(kv.Tx) error) (err error) {
+	keep := false
+	defer func() {
+		j.tx.ended = true
+		db.played <- keep
+	}()
+	if err = f(&j.tx); err == nil {
+		err = j.tx.err
+	}
+	keep = err == nil
+	return err
+}
+
+// Close implements kv.DB. It also waits for the Views under way. A second
+// call returns kv.ErrClosed.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	if db.closed {
+		db.mu.Unlock()
+		return kv.ErrClosed
+	}
+	db.closed = true
+	db.mu.Unlock()
+	select {
+	case db.wake <- struct{}{}:
+	default:
+	}
+	<-db.stopped
+	// bbolt waits for its readers too, but holds a lock that would hang a View
+	// inside a View.
+	db.views.Wait()
+	if err := db.bolt.Close(); err != nil {
+		return fmt.Errorf("bolt: close: %w", err)
+	}
+	return nil
+}
+
+// WriteTo writes a consistent copy of the file to w while Updates go on, and
+// returns its length in octets. The pages that Updates replace meanwhile stay
+// in use until it returns, so w should be a local file. It implements
+// io.WriterTo.
+func (db *DB) WriteTo(w io.Writer) (n int64, err error) {
+	err = db.view(func(tx *bbolt.Tx) error {
+		n, err = tx.WriteTo(w)
+		return err
+	})
+	return n, err
+}
+
+// Check walks every page and returns what is inconsistent, joined, or nil. It
+// takes as long as reading the whole file.
+func (db *DB) Check() error {
+	var found []error
+	err := db.view(func(tx *bbolt.Tx) error {
+		for err := range tx.Check() {
+			found = append(found, err)
+		}
+		return nil
+	})
+	return errors.Join(append(found, err)...)
+}

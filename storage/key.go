@@ -1,0 +1,90 @@
+package storage
+
+import "encoding/binary"
+
+// The index is one ordered key space. A key is a table letter, then
+// big-endian fields, so that what is read together lies together:
+//
+//	a address                  account            addresses
+//	b body                     bodyRef            where a body lies, how many objects use it
+//	c account                  counters
+//	h account mailbox page     hot page           flags and ModSeqs of 128 UIDs
+//	i account                  account record
+//	k account mailbox          sealed keyword names
+//	m account mailbox          mailbox record
+//	n account MAC(name)        mailbox            names are found by HMAC, see keyring
+//	o account object           object
+//	p account mailbox page     date page          sizes and dates of 128 UIDs
+//	q account job part         objects a large copy has counted already
+//	r account number           reap entry
+//	s segment                  dead octets of a body segment
+//	t account MAC(Message-ID)  thread entry
+//	u account MAC(name)        sealed subscribed name
+//	v account mailbox modseq   vanished UID ranges of one change
+//	x name                     what the store says of itself: format, boot, watermark, next account
+const (
+	tabAddress   = 'a'
+	tabBody      = 'b'
+	tabCounters  = 'c'
+	tabHot       = 'h'
+	tabAccount   = 'i'
+	tabKeywords  = 'k'
+	tabMailbox   = 'm'
+	tabName      = 'n'
+	tabObject    = 'o'
+	tabDates     = 'p'
+	tabCopying   = 'q'
+	tabReap      = 'r'
+	tabSegment   = 's'
+	tabThread    = 't'
+	tabSubscribe = 'u'
+	tabVanished  = 'v'
+	tabStore     = 'x'
+)
+
+// accountTables are the tables whose keys begin with an account.
+var accountTables = []byte{
+	tabCounters, tabHot, tabAccount, tabKeywords, tabMailbox, tabName, tabObject, tabDates,
+	tabCopying, tabReap, tabThread, tabSubscribe, tabVanished,
+}
+
+func keyAccount(table byte, a AccountID) []byte {
+	return binary.BigEndian.AppendUint32([]byte{table}, uint32(a))
+}
+
+func key64(table byte, a AccountID, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(keyAccount(table, a), n)
+}
+
+func keyMAC(table byte, a AccountID, mac [16]byte) []byte {
+	return append(keyAccount(table, a), mac[:]...)
+}
+
+func keyMailbox(table byte, a AccountID, m MailboxID) []byte { return key64(table, a, uint64(m)) }
+
+func keyPage(table byte, a AccountID, m MailboxID, page uint32) []byte {
+	return binary.BigEndian.AppendUint32(keyMailbox(table, a, m), page)
+}
+
+func keyVanished(a AccountID, m MailboxID, at ModSeq) []byte {
+	return binary.BigEndian.AppendUint64(keyMailbox(tabVanished, a, m), uint64(at))
+}
+
+func keyBody(id uint64) []byte { return binary.BigEndian.AppendUint64([]byte{tabBody}, id) }
+
+func keySegment(n uint32) []byte { return binary.BigEndian.AppendUint32([]byte{tabSegment}, n) }
+
+func keyStore(name string) []byte { return append([]byte{tabStore}, name...) }
+
+func keyAddress(address string) []byte { return append([]byte{tabAddress}, address...) }
+
+// after returns the first key behind all that begin with prefix.
+func after(prefix []byte) []byte {
+	hi := append([]byte(nil), prefix...)
+	for i := len(hi) - 1; i >= 0; i-- {
+		if hi[i]++; hi[i] != 0 {
+			return hi[:i+1]
+		}
+	}
+	return nil
+}

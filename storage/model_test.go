@@ -1,0 +1,315 @@
+package storage_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"telesphore/storage"
+)
+
+func removeFile(t testing.TB, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// model is what the store must look like: mailboxes by name, messages in order of UID.
+type model struct {
+	boxes map[string]*modelBox
+	next  int // names bodies
+}
+
+type modelBox struct {
+	uidNext  uint32
+	messages []modelMessage
+}
+
+type modelMessage struct {
+	uid   uint32
+	flags storage.Flags
+	words []string
+	body  string
+}
+
+func newModel() *model {
+	m := &model{boxes: map[string]*modelBox{}}
+	for _, name := range []string{"INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash"} {
+		m.boxes[name] = &modelBox{uidNext: 1}
+	}
+	return m
+}
+
+func (b *modelBox) add(m modelMessage) {
+	m.uid = b.uidNext
+	b.uidNext++
+	b.messages = append(b.messages, m)
+}
+
+func (b *modelBox) String() string {
+	var lines []string
+	for _, m := range b.messages {
+		lines = append(lines, fmt.Sprintf("%d %d %s %s", m.uid, m.flags, strings.Join(m.words, ","), m.body))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// script is a source of small numbers that decide what happens next.
+type script struct{ octets []byte }
+
+func (s *script) n(below int) int {
+	if len(s.octets) == 0 {
+		return 0
+	}
+	v := int(s.octets[0])
+	s.octets = s.octets[1:]
+	return v % below
+}
+
+func (s *script) set(b *modelBox) (uids storage.UIDSet) {
+	lo := uint32(1 + s.n(int(b.uidNext)))
+	hi := lo + uint32(s.n(8))
+	return storage.UIDSet{{Lo: lo, Hi: hi}}
+}
+
+// play runs the script against store and model alike and compares both along the way.
+func play(t *testing.T, octets []byte) {
+	dir := t.TempDir()
+	d := open(t, dir, storage.Limits{VanishedRanges: 7})
+	defer func() { d.close(t) }()
+	a := d.newAccount(t, "a@hopital.test")
+	m := newModel()
+	s := &script{octets}
+	for len(s.octets) > 0 {
+		names := make([]string, 0, len(m.boxes))
+		for name := range m.boxes {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		name, other := names[s.n(len(names))], names[s.n(len(names))]
+		switch s.n(12) {
+		case 0, 1, 2:
+			m.accept(t, d, a, s, name)
+		case 3, 4:
+			m.store(t, d, a, s, name)
+		case 5, 6:
+			m.expunge(t, d, a, s, name)
+		case 7:
+			m.copy(t, d, a, s, name, other)
+		case 8:
+			m.move(t, d, a, s, name, other)
+		case 9:
+			m.rename(t, d, a, name, fmt.Sprint("r", s.n(5)))
+		case 10:
+			m.createOrDelete(t, d, a, name, fmt.Sprint("r", s.n(5)))
+		case 11:
+			if s.n(4) == 0 {
+				d.Reap(t)
+				d.close(t)
+				d = open(t, dir, storage.Limits{VanishedRanges: 7})
+			}
+		}
+		m.compare(t, d, a, name)
+	}
+	d.Reap(t)
+	for name := range m.boxes {
+		m.compare(t, d, a, name)
+	}
+	d.checkWhole(t, a, m)
+}
+
+func (m *model) accept(t *testing.T, d *disk, a storage.AccountID, s *script, name string) {
+	m.next++
+	octets := fmt.Sprintf("body %d %s", m.next, strings.Repeat("x", s.n(200)))
+	x := modelMessage{flags: storage.Flags(s.n(32)), words: words(s.n(4)), body: octets}
+	box := d.mailbox(t, a, name)
+	placed := d.accept(t, octets, storage.Target{Account: a, Mailbox: box.ID, Flags: x.flags, Keywords: x.words})
+	if placed[0].UID != m.boxes[name].uidNext {
+		t.Fatalf("%s: UID %d, want %d", name, placed[0].UID, m.boxes[name].uidNext)
+	}
+	m.boxes[name].add(x)
+}
+
+// words keeps one order, in which every mailbox learns them too: it is asked for all of them first.
+func words(n int) []string { return []string{"$A", "$B"}[:n/2] }
+
+func (m *model) store(t *testing.T, d *disk, a storage.AccountID, s *script, name string) {
+	set := s.set(m.boxes[name])
+	c := storage.FlagChange{Op: storage.FlagOp(s.n(3)), Flags: storage.Flags(s.n(32)), Keywords: words(s.n(4))}
+	box := d.mailbox(t, a, name)
+	d.update(t, func(tx *storage.Tx) error { _, err := tx.StoreFlags(a, box.ID, set, c); return err })
+	for i := range m.boxes[name].messages {
+		x := &m.boxes[name].messages[i]
+		if x.uid < set[0].Lo || x.uid > set[0].Hi {
+			continue
+		}
+		switch c.Op {
+		case storage.FlagsSet:
+			x.flags, x.words = c.Flags, c.Keywords
+		case storage.FlagsAdd:
+			x.flags |= c.Flags
+			if len(c.Keywords) > len(x.words) {
+				x.words = c.Keywords
+			}
+		case storage.FlagsRemove:
+			x.flags &^= c.Flags
+			x.words = x.words[min(len(c.Keywords), len(x.words)):]
+		}
+	}
+}
+
+func (m *model) expunge(t *testing.T, d *disk, a storage.AccountID, s *script, name string) {
+	set := s.set(m.boxes[name])
+	box := d.mailbox(t, a, name)
+	d.update(t, func(tx *storage.Tx) error { _, _, err := tx.Expunge(a, box.ID, set); return err })
+	b := m.boxes[name]
+	b.messages = slices.DeleteFunc(b.messages, func(x modelMessage) bool {
+		return x.flags&storage.Deleted != 0 && x.uid >= set[0].Lo && x.uid <= set[0].Hi
+	})
+}
+
+func (m *model) chosen(name string, set storage.UIDSet) (l []modelMessage) {
+	for _, x := range m.boxes[name].messages {
+		if x.uid >= set[0].Lo && x.uid <= set[0].Hi {
+			l = append(l, x)
+		}
+	}
+	return l
+}
+
+func (m *model) copy(t *testing.T, d *disk, a storage.AccountID, s *script, name, to string) {
+	set := s.set(m.boxes[name])
+	if _, err := d.Copy(t.Context(), a, d.mailbox(t, a, name).ID, set, d.mailbox(t, a, to).ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range m.chosen(name, set) {
+		m.boxes[to].add(x)
+	}
+}
+
+func (m *model) move(t *testing.T, d *disk, a storage.AccountID, s *script, name, to string) {
+	set := s.set(m.boxes[name])
+	if _, err := d.Move(t.Context(), a, d.mailbox(t, a, name).ID, set, d.mailbox(t, a, to).ID); err != nil {
+		t.Fatal(err)
+	}
+	moving := m.chosen(name, set)
+	b := m.boxes[name]
+	b.messages = slices.DeleteFunc(b.messages, func(x modelMessage) bool { return x.uid >= set[0].Lo && x.uid <= set[0].Hi })
+	for _, x := range moving {
+		m.boxes[to].add(x)
+	}
+}
+
+func (m *model) rename(t *testing.T, d *disk, a storage.AccountID, name, to string) {
+	err := d.Update(t.Context(), func(tx *storage.Tx) error { return tx.RenameMailbox(a, name, to) })
+	if m.boxes[to] != nil {
+		if !errors.Is(err, storage.ErrMailboxExists) {
+			t.Fatalf("rename %s to %s: %v", name, to, err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("rename %s to %s: %v", name, to, err)
+	}
+	m.boxes[to] = m.boxes[name]
+	delete(m.boxes, name)
+	if name == "INBOX" {
+		m.boxes["INBOX"] = &modelBox{uidNext: 1}
+	}
+}
+
+func (m *model) createOrDelete(t *testing.T, d *disk, a storage.AccountID, name, fresh string) {
+	if m.boxes[fresh] == nil {
+		d.update(t, func(tx *storage.Tx) error { _, err := tx.CreateMailbox(a, fresh, 0); return err })
+		m.boxes[fresh] = &modelBox{uidNext: 1}
+		return
+	}
+	id := d.mailbox(t, a, fresh).ID
+	d.update(t, func(tx *storage.Tx) error { return tx.DeleteMailbox(a, id) })
+	delete(m.boxes, fresh)
+}
+
+func (m *model) compare(t *testing.T, d *disk, a storage.AccountID, name string) {
+	t.Helper()
+	b := m.boxes[name]
+	if b == nil {
+		return // renamed
+	}
+	if got, want := d.list(t, a, name), b.String(); got != want {
+		t.Fatalf("%s is\n%s\nwant\n%s", name, got, want)
+	}
+	box := d.mailbox(t, a, name)
+	want := storage.Mailbox{UIDNext: b.uidNext, Exists: uint32(len(b.messages))}
+	for _, x := range b.messages {
+		want.Size += int64(len(x.body))
+		if x.flags&storage.Seen == 0 {
+			want.Unseen++
+		}
+		if x.flags&storage.Deleted != 0 {
+			want.Deleted++
+		}
+	}
+	got := storage.Mailbox{UIDNext: box.UIDNext, Exists: box.Exists, Size: box.Size, Unseen: box.Unseen, Deleted: box.Deleted}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Fatalf("%s counts %+v, want %+v", name, got, want)
+	}
+}
+
+// checkWhole compares what spans mailboxes, and that nothing is left of what went.
+func (d *disk) checkWhole(t *testing.T, a storage.AccountID, m *model) {
+	t.Helper()
+	var usage storage.Usage
+	bodies := map[string]bool{}
+	for _, b := range m.boxes {
+		usage.Mailboxes++
+		for _, x := range b.messages {
+			usage.Messages++
+			usage.Bytes += int64(len(x.body))
+			bodies[x.body] = true
+		}
+	}
+	err := d.View(t.Context(), func(tx *storage.Tx) error {
+		x, err := tx.Account(a)
+		if err == nil && x.Usage != usage {
+			t.Errorf("usage %+v, want %+v", x.Usage, usage)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, stored := d.CountKeys(t, 'o'), d.CountKeys(t, 'b')
+	if objects != len(bodies) || stored != len(bodies) {
+		t.Errorf("%d objects and %d bodies are kept for %d messages", objects, stored, len(bodies))
+	}
+	if n := d.CountKeys(t, 'r') + d.CountKeys(t, 'q'); n != 0 {
+		t.Errorf("%d entries wait for the keeper", n)
+	}
+}
+
+func TestStoreAgainstModel(t *testing.T) {
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, cmp.Or(seed, 7)))
+		octets := make([]byte, 1500)
+		for i := range octets {
+			octets[i] = byte(r.Uint32())
+		}
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { play(t, octets) })
+	}
+}
+
+func FuzzStoreAgainstModel(f *testing.F) {
+	f.Add([]byte("accept, store, expunge, copy, move, rename, create, delete, reopen"))
+	f.Fuzz(func(t *testing.T, octets []byte) {
+		if len(octets) > 400 {
+			t.Skip("long scripts only repeat themselves")
+		}
+		play(t, octets)
+	})
+}

@@ -1,0 +1,54 @@
+package storage
+
+import "sync"
+
+// Topic names what a watcher waits for: any change of an account (Mailbox 0),
+// its state included, or the changes of one mailbox.
+type Topic struct {
+	Account AccountID
+	Mailbox MailboxID
+}
+
+// watchers holds who waits for what.
+type watchers struct {
+	mu     sync.Mutex
+	topics map[Topic]map[chan struct{}]bool // guarded by mu
+}
+
+// Watch returns a channel that receives after each commit that changed one of
+// the topics. Wakes merge and carry no data: Watch first, then View. Call stop
+// when done.
+func (s *Store) Watch(topics ...Topic) (wake <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	w := &s.watchers
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range topics {
+		if w.topics[t] == nil {
+			w.topics[t] = map[chan struct{}]bool{}
+		}
+		w.topics[t][c] = true
+	}
+	return c, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, t := range topics {
+			if delete(w.topics[t], c); len(w.topics[t]) == 0 {
+				delete(w.topics, t)
+			}
+		}
+	}
+}
+
+func (w *watchers) wake(topics []Topic) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range topics {
+		for c := range w.topics[t] {
+			select {
+			case c <- struct{}{}:
+			default: // one wake is waiting already
+			}
+		}
+	}
+}
