@@ -288,6 +288,9 @@ func (d *disk) checkWhole(t *testing.T, a storage.AccountID, m *model) {
 	if objects != len(bodies) || stored != len(bodies) {
 		t.Errorf("%d objects and %d bodies are kept for %d messages", objects, stored, len(bodies))
 	}
+	if err := d.Verify(t.Context(), func(problem string) { t.Error(problem) }); err != nil {
+		t.Error(err)
+	}
 	if n := d.CountKeys(t, 'r') + d.CountKeys(t, 'q'); n != 0 {
 		t.Errorf("%d entries wait for the keeper", n)
 	}

@@ -86,7 +86,7 @@ func (d *disk) newAccount(t testing.TB, address string) storage.AccountID {
 
 func (d *disk) accept(t testing.TB, octets string, targets ...storage.Target) []storage.Placed {
 	t.Helper()
-	c, err := d.Seal([]byte(octets), []byte("meta of "+octets))
+	c, err := d.Seal([]byte(octets), []byte("meta of "+octets[:min(100, len(octets))]))
 	if err != nil {
 		t.Fatal(err)
 	}

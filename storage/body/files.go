@@ -114,6 +114,7 @@ func (l *Log) create(number uint32, before Pos) error {
 	l.active = &segment{number: number, size: segmentHeaderSize, file: f, users: 1}
 	l.segments[number] = l.active
 	l.open++
+	l.evict()
 	return nil
 }
 
@@ -137,14 +138,21 @@ func (l *Log) acquire(number uint32) (*segment, error) {
 		l.open++
 	}
 	s.users++
-	if l.open > l.o.MaxOpen {
-		for _, other := range l.segments {
-			if l.closeIdle(other) {
-				break
-			}
+	l.evict()
+	return s, nil
+}
+
+// evict closes idle files, any of them, while more are open than may be. l.mu
+// is held.
+func (l *Log) evict() {
+	if l.open <= l.o.MaxOpen {
+		return
+	}
+	for _, s := range l.segments {
+		if l.closeIdle(s); l.open <= l.o.MaxOpen {
+			return
 		}
 	}
-	return s, nil
 }
 
 func (l *Log) release(s *segment) {
@@ -157,14 +165,13 @@ func (l *Log) release(s *segment) {
 }
 
 // closeIdle closes the file of a segment that has no users. l.mu is held.
-func (l *Log) closeIdle(s *segment) bool {
+func (l *Log) closeIdle(s *segment) {
 	if s.users > 0 || s.file == nil {
-		return false
+		return
 	}
 	s.file.Close() // nothing is written through it any more
 	s.file = nil
 	l.open--
-	return true
 }
 
 // closeFiles closes every idle file. l.mu is held or nobody else knows l.

@@ -1,0 +1,175 @@
+package storage
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"telesphore/storage/body"
+)
+
+// Verify reads everything the store holds and reports what does not fit:
+// counters that do not count, placements without an object, objects and bodies with another number
+// of uses than they claim, bodies that cannot be read. Nothing may
+// change the store meanwhile. The error is that of reading itself.
+func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
+	v := &verifier{s: s, report: report, bodies: map[body.ID]uint32{}}
+	var accounts []*Account
+	err := s.View(ctx, func(t *Tx) error {
+		return t.Accounts(func(a *Account) bool { accounts = append(accounts, a); return true })
+	})
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		if a.State == Erasing {
+			continue
+		}
+		if err := v.account(ctx, a); err != nil {
+			return fmt.Errorf("verify account %d: %w", a.ID, err)
+		}
+	}
+	return s.View(ctx, v.bodyRefs)
+}
+
+type verifier struct {
+	s      *Store
+	report func(string)
+	bodies map[body.ID]uint32 // uses found
+}
+
+func (v *verifier) problem(format string, args ...any) { v.report(fmt.Sprintf(format, args...)) }
+
+func (v *verifier) account(ctx context.Context, a *Account) error {
+	var used Usage
+	uses := map[ObjectID]uint32{}
+	var objects []*Object
+	err := v.s.View(ctx, func(t *Tx) error {
+		boxes, err := t.Mailboxes(a.ID)
+		if err != nil {
+			return err
+		}
+		for _, m := range boxes {
+			if err := v.mailbox(t, m, uses); err != nil {
+				return err
+			}
+			used.Mailboxes++
+			used.Messages += int64(m.Exists)
+			used.Bytes += m.Size
+		}
+		if err := waitingUses(t, a.ID, uses); err != nil {
+			return err
+		}
+		objects, err = v.objects(t, a.ID, uses)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if used != a.Usage {
+		v.problem("account %d counts %+v, its mailboxes hold %+v", a.ID, a.Usage, used)
+	}
+	for _, o := range objects {
+		v.read(ctx, a.ID, o)
+	}
+	return nil
+}
+
+func (v *verifier) mailbox(t *Tx, m *Mailbox, uses map[ObjectID]uint32) error {
+	found := Mailbox{}
+	err := t.Placements(m.Account, m.ID, AllUIDs, func(p *Placement) bool {
+		found.added(p)
+		uses[p.Object]++
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if found.Exists != m.Exists || found.Unseen != m.Unseen || found.Deleted != m.Deleted || found.Size != m.Size {
+		v.problem("mailbox %s counts %d messages, %d unseen, %d deleted, %d octets; it holds %d, %d, %d, %d", m.ID,
+			m.Exists, m.Unseen, m.Deleted, m.Size, found.Exists, found.Unseen, found.Deleted, found.Size)
+	}
+	if found.UIDNext > m.UIDNext || found.HighestModSeq > m.HighestModSeq {
+		v.problem("mailbox %s: UIDNEXT %d or HIGHESTMODSEQ %d is behind its messages", m.ID, m.UIDNext, m.HighestModSeq)
+	}
+	return nil
+}
+
+// waitingUses counts the uses that the keeper has yet to take away.
+func waitingUses(t *Tx, a AccountID, uses map[ObjectID]uint32) error {
+	var deleted []MailboxID
+	lo := keyAccount(tabReap, a)
+	err := t.Scan(lo, after(lo), func(_, e []byte) bool {
+		switch {
+		case len(e) > 2 && e[1] == reapObjects:
+			for _, id := range decodeObjects(e[2:]) {
+				uses[id]++
+			}
+		case len(e) == 10 && e[1] == reapMailbox:
+			deleted = append(deleted, MailboxID(le.Uint64(e[2:])))
+		}
+		return true
+	})
+	for _, m := range deleted {
+		if err == nil {
+			err = t.Placements(a, m, AllUIDs, func(p *Placement) bool { uses[p.Object]++; return true })
+		}
+	}
+	return err
+}
+
+func (v *verifier) objects(t *Tx, a AccountID, uses map[ObjectID]uint32) (objects []*Object, err error) {
+	var failed error
+	lo := keyAccount(tabObject, a)
+	err = t.Scan(lo, after(lo), func(k, value []byte) bool {
+		var o *Object
+		if o, failed = parseObject(ObjectID(binary.BigEndian.Uint64(k[5:])), value); failed != nil {
+			return false
+		}
+		if o.refs != uses[o.ID] {
+			v.problem("object %d of account %d counts %d uses, has %d", o.ID, a, o.refs, uses[o.ID])
+		}
+		delete(uses, o.ID)
+		v.bodies[o.body]++
+		objects = append(objects, o)
+		return true
+	})
+	for id := range uses {
+		v.problem("object %d of account %d is filed but gone", id, a)
+	}
+	if err == nil {
+		err = failed
+	}
+	return objects, err
+}
+
+func (v *verifier) read(ctx context.Context, a AccountID, o *Object) {
+	b, err := v.s.Open(ctx, a, o.ID)
+	if err != nil {
+		v.problem("object %d of account %d: %v", o.ID, a, err)
+		return
+	}
+	defer b.Close()
+	if n, err := io.Copy(io.Discard, io.NewSectionReader(b, 0, b.Size())); err != nil || n != int64(o.Size) {
+		v.problem("object %d of account %d: %d of %d octets: %v", o.ID, a, n, o.Size, err)
+	}
+}
+
+func (v *verifier) bodyRefs(t *Tx) error {
+	lo := []byte{tabBody}
+	err := t.Scan(lo, after(lo), func(k, value []byte) bool {
+		id := body.ID(binary.BigEndian.Uint64(k[1:]))
+		f := openRecord("body", bodyVersion, value)
+		f.take(20)
+		if refs := f.u32(); f.err != nil || refs != v.bodies[id] {
+			v.problem("body %d counts %d uses, has %d", id, refs, v.bodies[id])
+		}
+		delete(v.bodies, id)
+		return true
+	})
+	for id := range v.bodies {
+		v.problem("body %d is used but unknown", id)
+	}
+	return err
+}
