@@ -1,0 +1,167 @@
+package imapd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"telesphore/backend/message"
+	"telesphore/storage"
+)
+
+// append is APPEND (RFC 9051 section 6.3.12) with UIDPLUS, literal8 (RFC 3516)
+// and UTF8 (RFC 6855 section 4).
+func (s *session) append(ctx context.Context, tag string) (string, error) {
+	target := storage.Target{Account: s.account, InternalDate: time.Now()}
+	name := s.appendArguments(&target)
+	if err := s.dec.Err(); err != nil {
+		return "", err
+	}
+	// Before the client is asked for the message: it may be large.
+	if err := s.destination(ctx, name, &target.Mailbox); err != nil {
+		return "", err
+	}
+	octets, free, err := s.appendMessage(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer free()
+	var placed []storage.Placed
+	err = s.watched(ctx, func(ctx context.Context) (err error) {
+		placed, err = s.file(ctx, octets, &target)
+		return err
+	})
+	s.dirty = true
+	if err != nil {
+		if errors.Is(err, storage.ErrNoMailbox) { // deleted while it was read
+			return "", fmt.Errorf("%w: %w", errTryCreate, err)
+		}
+		return "", err
+	}
+	return fmt.Sprintf("[APPENDUID %d %d] APPEND completed", placed[0].UIDValidity, placed[0].UID), nil
+}
+
+// appendArguments reads what stands before the message.
+func (s *session) appendArguments(t *storage.Target) (name string) {
+	s.dec.SP()
+	name = s.dec.Mailbox()
+	s.dec.SP()
+	if s.dec.Peek() == '(' {
+		t.Flags, t.Keywords = s.flags(s.dec.FlagList())
+		s.dec.SP()
+	}
+	if s.dec.Peek() == '"' {
+		t.InternalDate = s.dec.DateTime()
+		s.dec.SP()
+	}
+	return name
+}
+
+// flags divides flags into system flags and keywords.
+func (s *session) flags(names []string) (flags storage.Flags, keywords []string) {
+	for _, name := range names {
+		switch name {
+		case `\Seen`:
+			flags |= storage.Seen
+		case `\Answered`:
+			flags |= storage.Answered
+		case `\Flagged`:
+			flags |= storage.Flagged
+		case `\Deleted`:
+			flags |= storage.Deleted
+		case `\Draft`:
+			flags |= storage.Draft
+		default:
+			if len(name) > s.srv.Limits.Keyword || len(keywords) >= s.srv.Limits.Keywords {
+				s.dec.FailErr(errKeyword)
+			}
+			keywords = append(keywords, name)
+		}
+	}
+	return flags, keywords
+}
+
+// destination finds the mailbox that messages shall go to.
+func (s *session) destination(ctx context.Context, name string, id *storage.MailboxID) error {
+	err := s.srv.Store.View(ctx, func(tx *storage.Tx) error {
+		mb, err := tx.MailboxByName(s.account, name)
+		if err == nil {
+			*id = mb.ID
+		}
+		return err
+	})
+	if errors.Is(err, storage.ErrNoMailbox) {
+		return fmt.Errorf("%w: %w", errTryCreate, err)
+	}
+	return err
+}
+
+// appendMessage reads the message into memory that the whole server has a
+// bounded amount of, and the end of the command. The memory is used until free
+// is called.
+func (s *session) appendMessage(ctx context.Context) (octets []byte, free func(), err error) {
+	wrapped := false
+	if c := s.dec.Peek(); c == 'U' || c == 'u' { // UTF8 (~{...})
+		if wrapped = true; s.dec.Keyword() != "UTF8" || !s.utf8 {
+			s.dec.Fail("literal expected")
+		}
+		s.dec.SP()
+		s.dec.Special('(')
+	}
+	size, r, binary := s.dec.Literal(s.srv.Limits.Message)
+	if err := s.dec.Err(); err != nil {
+		return nil, nil, err
+	}
+	if err := s.reserve(ctx, size); err != nil {
+		return nil, nil, err
+	}
+	free = func() { s.srv.appends.Release(size) }
+	octets = make([]byte, size)
+	if _, err = io.ReadFull(r, octets); err == nil {
+		if wrapped {
+			s.dec.Special(')')
+		}
+		if wrapped && !binary {
+			s.dec.Fail("literal8 expected")
+		}
+		err = s.dec.End()
+	}
+	if err == nil && !binary && bytes.IndexByte(octets, 0) >= 0 {
+		err = errLiteralNUL
+	}
+	if err != nil {
+		free()
+		return nil, nil, err
+	}
+	return octets, free, nil
+}
+
+// reserve takes from the memory that messages being received may use together.
+func (s *session) reserve(ctx context.Context, size int64) error {
+	ctx, cancel := context.WithTimeout(ctx, s.srv.Limits.Stall)
+	defer cancel()
+	if s.srv.appends.Acquire(ctx, size) != nil {
+		return errBusy
+	}
+	return nil
+}
+
+// file describes, seals and files a message.
+func (s *session) file(ctx context.Context, octets []byte, target *storage.Target) ([]storage.Placed, error) {
+	meta := message.Describe(octets)
+	target.MessageID = meta.MessageID
+	target.References = meta.References
+	target.BaseSubject = meta.BaseSubject
+	content, err := s.srv.Store.Seal(octets, meta.Marshal(message.MetaLimit))
+	if err != nil {
+		return nil, fmt.Errorf("seal message: %w", err)
+	}
+	placed, err := s.srv.Store.Accept(ctx, content, []storage.Target{*target})
+	if err != nil {
+		return nil, fmt.Errorf("file message: %w", err)
+	}
+	return placed, nil
+}

@@ -1,0 +1,329 @@
+package imapd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"telesphore/storage"
+)
+
+// session is one connection and what is known of its client. One goroutine at
+// a time has it: serve while it waits, the burst that serve waits for, or,
+// besides serve's waiting, the goroutine of IDLE.
+type session struct {
+	conn
+	*gear // nil between bursts
+	paid  bool
+
+	srv    *Server
+	ctx    context.Context // ends when the connection is broken off
+	cancel context.CancelCauseFunc
+	log    *slog.Logger
+	id     string // of the connection, in logs
+	remote netip.Addr
+
+	account  storage.AccountID // 0 before log-in
+	address  string
+	epoch    uint32 // of the credentials that opened the session
+	level    int
+	wake     <-chan struct{} // receives after each change of the account
+	unwatch  func()
+	dirty    bool // something may have changed since the last refresh
+	failures int  // failed log-ins
+	bad      int  // commands in a row that were not understood
+
+	condstore bool // RFC 7162 section 3.1
+	utf8      bool // RFC 6855
+	rev2      bool // IMAP4rev2 enabled
+
+	view *view  // the selected mailbox, nil when there is none
+	idle string // tag of the IDLE that goes on
+	end  error  // why the session is over
+}
+
+func newSession(ctx context.Context, srv *Server, raw net.Conn) *session {
+	s := &session{srv: srv, id: connectionID()}
+	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.link = &link{Conn: raw, write: srv.Limits.Write}
+	s.stream = s.link
+	if a, err := netip.ParseAddrPort(raw.RemoteAddr().String()); err == nil {
+		s.remote = a.Addr().Unmap()
+	}
+	s.log = srv.Logger.With("conn", s.id, "remote", s.remote)
+	return s
+}
+
+// serve runs the session to its end.
+func (s *session) serve(implicit bool) {
+	defer s.close()
+	// The end of ctx breaks off whatever waits for the client.
+	defer context.AfterFunc(s.ctx, s.link.interrupt)()
+	s.link.limit(time.Now().Add(s.srv.Limits.LogIn))
+	if s.inGoroutine(func() { s.greet(implicit) }); s.end != nil {
+		return
+	}
+	for s.end == nil {
+		stop := s.startIdle()
+		err := s.rest()
+		stop()
+		switch {
+		case s.end != nil:
+		case err != nil:
+			s.end = s.whyStopped(err)
+			s.inGoroutine(s.sayBye)
+		default:
+			s.inGoroutine(s.burst)
+		}
+	}
+}
+
+// rest waits for the client's next octet.
+func (s *session) rest() error {
+	s.link.wait(s.srv.Limits.Idle)
+	err := s.await()
+	s.link.wait(s.srv.Limits.Stall)
+	return err
+}
+
+// inGoroutine runs f to its end elsewhere, so that the stack it needs is not
+// kept while the connection is idle.
+func (s *session) inGoroutine(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer s.rescue()
+		f()
+	}()
+	<-done
+}
+
+// rescue keeps a panic in one session from ending the others.
+func (s *session) rescue() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.log.Error("panic in an IMAP session", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	s.end = errPanic
+	s.bareBye()
+	s.link.interrupt()
+}
+
+func (s *session) close() {
+	s.leaveMailbox()
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	if s.account != 0 {
+		s.srv.leaveAccount(s.account)
+	}
+	s.stream.Close()
+	s.cancel(nil)
+	s.log.Debug("IMAP session ended", "why", s.end)
+}
+
+// greet shakes hands on an implicit TLS port and sends the greeting.
+func (s *session) greet(implicit bool) {
+	if implicit {
+		if err := s.startTLS(s.ctx, s.srv.TLS, s.srv.Limits.Handshake); err != nil {
+			s.log.Debug("TLS handshake failed", "err", err)
+			s.end = errGone
+			return
+		}
+	}
+	if s.end = s.borrow(); s.end != nil {
+		return
+	}
+	defer s.giveBack()
+	s.out.Raw("* OK [CAPABILITY ")
+	s.writeCapabilities()
+	s.out.Raw("] ")
+	if s.srv.Hostname != "" {
+		s.out.Raw(s.srv.Hostname).SP()
+	}
+	s.out.Raw("Telesphore ready\r\n")
+	s.end = s.flush()
+}
+
+// burst runs commands until the input is empty, then sends what they answered.
+func (s *session) burst() {
+	if err := s.borrow(); err != nil {
+		s.end = err
+		s.bareBye()
+		return
+	}
+	defer s.giveBack()
+	for {
+		if s.idle != "" {
+			s.endIdle()
+		} else {
+			s.command()
+		}
+		if s.end == nil && s.srv.isClosing() && s.in.Buffered() == 0 {
+			s.end = errShutdown
+		}
+		if s.end != nil {
+			s.bye()
+			return
+		}
+		if s.in.Buffered() == 0 {
+			break
+		}
+		if s.end = s.flushed(); s.end != nil {
+			return
+		}
+	}
+	s.end = s.flush()
+}
+
+// command reads one command, runs it and answers it.
+func (s *session) command() {
+	tag, name, err := s.dec.Begin()
+	if tag == "" {
+		tag = "*"
+	}
+	if err != nil {
+		s.finish(tag, name, command{}, "", err)
+		return
+	}
+	if name == "UID" {
+		s.dec.SP()
+		name = "UID " + s.dec.Keyword()
+		err = s.dec.Err()
+	}
+	cmd, known := lookup(name)
+	switch {
+	case err != nil:
+	case !known:
+		err = errUnknownCommand
+	default:
+		err = s.allowed(cmd.when)
+	}
+	var text string
+	if err == nil {
+		text, err = cmd.run(s, s.ctx, tag)
+	}
+	s.finish(tag, name, cmd, text, err)
+}
+
+func (s *session) allowed(w when) error {
+	switch {
+	case w == beforeLogIn && s.account != 0:
+		return errNotNow
+	case w >= loggedIn && s.account == 0:
+		return errLogInFirst
+	case w == selected && s.view == nil:
+		return errSelectFirst
+	}
+	return nil
+}
+
+// finish reads away what is left of the command, tells what happened to the
+// mailbox, and writes the tagged answer.
+func (s *session) finish(tag, name string, cmd command, text string, err error) {
+	if over := s.dec.Discard(); over != nil {
+		s.end = s.whyStopped(over)
+		return
+	}
+	if s.end != nil {
+		return
+	}
+	if errors.Is(err, errGone) || errors.Is(err, errCutShort) {
+		s.end = err
+		return
+	}
+	if errors.Is(err, errUpgraded) || err == nil && s.idle != "" {
+		return // answered already, or when IDLE ends
+	}
+	if refused := s.refresh(s.ctx, !cmd.holdExpunges); refused != nil {
+		if s.end = refused; errors.Is(refused, errGone) {
+			return
+		}
+		if farewell(refused) == "" {
+			s.report(name, refused)
+			s.end = errBusy
+		}
+		return
+	}
+	if s.view != nil {
+		s.view.told = nil
+	}
+	if err == nil {
+		s.bad = 0
+		if text == "" {
+			text = name + " completed"
+		}
+		s.out.Raw(tag).Raw(" OK ").Raw(text).CRLF()
+		return
+	}
+	s.refuse(tag, name, err)
+}
+
+func (s *session) refuse(tag, name string, err error) {
+	a := judge(err)
+	if a.fault {
+		s.report(name, err)
+	}
+	a.write(&s.out, tag)
+	if errors.Is(err, errTooManyLogins) {
+		s.end = errTooManyLogins
+	}
+	if a.status != "BAD" {
+		s.bad = 0
+		return
+	}
+	if s.bad++; s.bad >= s.srv.Limits.BadCommands {
+		s.end = errTooManyBad
+	}
+}
+
+// whyStopped tells why the client can no longer be read.
+func (s *session) whyStopped(err error) error {
+	switch {
+	case s.srv.isClosing(), s.ctx.Err() != nil:
+		return errShutdown
+	case isTimeout(err) && s.account == 0:
+		return errLoginTime
+	case isTimeout(err):
+		return errAutologout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errGone
+	case farewell(err) != "":
+		return err
+	}
+	return errors.Join(errGone, err)
+}
+
+// sayBye says why the session is over, outside of a burst.
+func (s *session) sayBye() {
+	if errors.Is(s.end, errGone) {
+		return
+	}
+	if s.borrow() != nil {
+		return
+	}
+	defer s.giveBack()
+	s.bye()
+}
+
+// bye sends what has gathered, and why the session is over.
+func (s *session) bye() {
+	if text := farewell(s.end); text != "" {
+		s.out.Raw("* BYE ").Raw(text).CRLF()
+	}
+	if !errors.Is(s.end, errGone) {
+		s.flush()
+	}
+}
+
+// bareBye is bye without a gear.
+func (s *session) bareBye() {
+	io.WriteString(s.stream, "* BYE "+farewell(s.end)+"\r\n")
+}

@@ -1,0 +1,156 @@
+package smtpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/emersion/go-smtp"
+
+	"telesphore/backend"
+	"telesphore/backend/auth"
+	"telesphore/storage"
+)
+
+// Every reply of this door that is not go-smtp's own is made in this file: code
+// (RFC 5321 section 4.2), enhanced code (RFC 3463), text for the stranger. The cause
+// goes to the log. Texts are ASCII; those of MAIL, RCPT and DATA reach people's
+// screens, those of AUTH do not in Thunderbird.
+//
+// 451 and 452 are avoided at MAIL, where Thunderbird takes them for too many recipients.
+var (
+	errNeedTLS      = reply(530, 5, 7, 0, "Must issue a STARTTLS command first")
+	errAuthNeedsTLS = reply(538, 5, 7, 11, "Encryption required for requested authentication mechanism")
+	errNeedAuth     = reply(530, 5, 7, 0, "Authentication required")
+	errNotOwned     = reply(550, 5, 7, 1, "Sender address not owned by user")
+
+	errBadCredentials  = reply(535, 5, 7, 8, "Authentication credentials invalid")
+	errDisabled        = reply(525, 5, 7, 13, "User account disabled")
+	errTooManyFailures = reply(421, 4, 7, 0, "Too many authentication failures")
+	errAuthUnavailable = reply(454, 4, 7, 0, "Temporary authentication failure")
+	errAuthInTx        = reply(503, 5, 5, 1, "AUTH is not allowed during a mail transaction")
+	errMechanism       = reply(504, 5, 5, 4, "Authentication mechanism not supported")
+	errBase64          = reply(501, 5, 5, 2, "Cannot decode the response")
+	errSASLSyntax      = reply(501, 5, 5, 2, "Malformed authentication response")
+	errAuthLine        = reply(500, 5, 5, 6, "Authentication exchange line is too long")
+	errStale           = reply(421, 4, 7, 0, "The account has changed: log in again")
+
+	errUnknown      = reply(500, 5, 5, 2, "Command not recognized")
+	errLineEnd      = reply(500, 5, 5, 2, "Lines end with CR LF and hold neither alone, nor NUL")
+	errLineLength   = reply(500, 5, 5, 2, "Line too long")
+	errSyntax       = reply(501, 5, 5, 4, "Syntax error in parameters")
+	errPathSyntax   = reply(501, 5, 5, 2, "Expected an address in angle brackets")
+	errHelo         = reply(501, 5, 5, 4, "Expected a host name or an address literal")
+	errParameter    = reply(555, 5, 5, 4, "Parameter not supported")
+	errSequence     = reply(503, 5, 5, 1, "Bad sequence of commands")
+	errNested       = reply(503, 5, 5, 1, "A mail transaction is under way: RSET first")
+	errAlreadyTLS   = reply(503, 5, 5, 1, "TLS is already active")
+	errSenderForm   = reply(553, 5, 1, 7, "Address syntax not supported: use name@domain without quotes")
+	errRcptForm     = reply(553, 5, 1, 3, "Address syntax not supported: use name@domain without quotes")
+	errNeedUTF8     = reply(553, 5, 6, 7, "Addresses beyond ASCII need SMTPUTF8")
+	errTooManyBad   = reply(421, 4, 7, 0, "Too many errors")
+	errTooManyIdle  = reply(421, 4, 7, 0, "Too many commands without a message")
+	errTooManyConns = reply(421, 4, 7, 0, "Too many connections")
+	errTooManyMails = reply(421, 4, 7, 0, "Enough messages for one connection: open another one")
+
+	errShutdown = reply(421, 4, 3, 2, "The service is shutting down")
+	errIdle     = reply(421, 4, 4, 2, "Waited too long")
+	errCut      = reply(421, 4, 4, 2, "The connection broke off")
+
+	errOctets    = reply(550, 5, 6, 0, "The message has a bare CR, a bare LF or a NUL: RFC 5321 section 2.3.8 forbids them")
+	errTooLarge  = reply(552, 5, 3, 4, "The message is too large")
+	errMemory    = reply(452, 4, 3, 1, "Too many messages at once: try again")
+	errHeader    = reply(550, 5, 6, 0, "The message header is malformed")
+	errFromCount = reply(550, 5, 6, 0, "The message must have exactly one From field with an address, and at most one Sender field")
+	errFromOwned = reply(550, 5, 7, 1, "From, Sender and Resent-From must be addresses of the user who is logged in")
+
+	errNoSuchUser = reply(550, 5, 1, 1, "There is no such address here: check its spelling")
+	errFull       = reply(552, 5, 2, 2, "The recipient's mailbox is full")
+	errLocal      = reply(451, 4, 3, 0, "Temporary trouble on our side: try again later")
+
+	okMail = reply(250, 2, 1, 0, "Sender accepted")
+	okRcpt = reply(250, 2, 1, 5, "Recipient accepted")
+	okAuth = reply(235, 2, 7, 0, "Authentication successful")
+	okTLS  = reply(220, 2, 0, 0, "Ready to start TLS")
+	okDone = reply(250, 2, 0, 0, "Done")
+	okBye  = reply(221, 2, 0, 0, "Bye")
+)
+
+func reply(code, class, subject, detail int, text string) *smtp.SMTPError {
+	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
+}
+
+// errRemote tells people where they can write to.
+func errRemote(domains []string) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, fmt.Sprintf("This server does not send to other domains: write to an address at %s", list(domains)))
+}
+
+func list(domains []string) string {
+	switch len(domains) {
+	case 0:
+		return "none"
+	case 1:
+		return domains[0]
+	case 2, 3:
+		return domains[0] + " or " + list(domains[1:])
+	}
+	return domains[0] + " or another domain of this server"
+}
+
+// okAccepted names the message as the log does.
+func okAccepted(id string) *smtp.SMTPError { return reply(250, 2, 0, 0, "Accepted as "+id) }
+
+// translate gives the reply for an error of another package.
+func translate(err error, domains []string) *smtp.SMTPError {
+	var ours *smtp.SMTPError
+	var refusal *auth.Refusal
+	switch {
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &refusal):
+		switch refusal.Code {
+		case auth.BadCredentials:
+			return errBadCredentials
+		case auth.Disabled:
+			return errDisabled
+		case auth.TooManyFailures:
+			return errTooManyFailures
+		}
+		return errAuthUnavailable
+	case errors.Is(err, backend.ErrAddress):
+		return errRcptForm
+	case errors.Is(err, backend.ErrNoSuchUser), errors.Is(err, storage.ErrNoAccount):
+		return errNoSuchUser
+	case errors.Is(err, backend.ErrRemote):
+		return errRemote(domains)
+	case errors.Is(err, storage.ErrOverQuota):
+		return errFull
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return errCut
+	}
+	return errLocal
+}
+
+// correct replaces what go-smtp answers by itself where RFC 5321 section
+// 4.3.2 or RFC 4954 wants another code. Its own "502" means a wrong order, its
+// "500 5.5.4" an unknown parameter, its "554 5.0.0" and "451 4.0.0" the text of
+// some error, which is nobody's business.
+func correct(verb string, code int, enhanced string) *smtp.SMTPError {
+	switch {
+	case code == 502 && verb != "HELP" && verb != "EXPN":
+		return errSequence
+	case code == 500 && enhanced == "5.5.4":
+		return errParameter
+	case code == 554 && enhanced == "5.0.0", code != 421 && enhanced == "4.0.0":
+		return errLocal
+	case verb == "MAIL" && code == 250:
+		return okMail
+	case verb == "RCPT" && code == 250:
+		return okRcpt
+	case verb == "AUTH" && code == 235:
+		return okAuth
+	case (verb == "NOOP" || verb == "RSET") && code == 250:
+		return okDone
+	}
+	return nil
+}

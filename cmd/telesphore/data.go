@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"telesphore/storage"
+	"telesphore/storage/body"
+	"telesphore/storage/bolt"
+	"telesphore/storage/keyring"
+)
+
+// What stands in the data directory.
+const (
+	lockFile    = "lock"
+	indexFile   = "index.db" // everything but bodies
+	cacheFile   = "cache.db" // may be deleted while the server is down
+	bodiesDir   = "bodies"
+	keyringFile = "keyring"
+)
+
+// openStore opens the parts of the store and the store itself.
+func (s *server) openStore(ctx context.Context) error {
+	c := s.config
+	keys, err := openKeyring(c)
+	if err != nil {
+		return err
+	}
+	log, err := body.Open(c.file(bodiesDir), body.Options{SegmentSize: c.SegmentSize})
+	if err != nil {
+		return fmt.Errorf("open the message bodies: %w", err)
+	}
+	s.onClose(log.Close)
+	// What the index points to is on disk before the index says so.
+	index, err := bolt.Open(c.file(indexFile), bolt.Options{BeforeCommit: log.Flush})
+	if err != nil {
+		return fmt.Errorf("open the index: %w", err)
+	}
+	s.onClose(index.Close)
+	cache, err := bolt.Open(c.file(cacheFile), bolt.Options{NoSync: true})
+	if err != nil {
+		return fmt.Errorf("open the cache: %w", err)
+	}
+	s.onClose(cache.Close)
+	s.store, err = storage.Open(ctx, storage.Config{
+		DB: index, Cache: cache, Log: log, Keys: keys, Limits: c.Storage, Logger: s.logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.store.Close)
+	return nil
+}
+
+// openKeyring opens the account keys, and makes a ring for a directory that has
+// no mail yet.
+func openKeyring(c *Config) (*keyring.Ring, error) {
+	master := c.master()
+	path := c.file(keyringFile)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(c.file(indexFile)); err == nil {
+			return nil, fmt.Errorf("%s is missing: without it no message can be read; restore it from its own backup", path)
+		}
+		if err := keyring.Create(path, master); err != nil {
+			return nil, explainKey(c, err)
+		}
+	}
+	keys, err := keyring.Open(path, master)
+	if err != nil {
+		return nil, explainKey(c, err)
+	}
+	return keys, nil
+}
+
+// explainKey adds what to do when there is no master key yet.
+func explainKey(c *Config, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && c.Keys.MasterFile != "" {
+		return fmt.Errorf("there is no master key: make one with telesphore key create --config %s (%w)", c.path, err)
+	}
+	return fmt.Errorf("open the account keys: %w", err)
+}
+
+// lockDirectory keeps other servers off a data directory, which it makes if need
+// be. Closing the file gives the directory free.
+func lockDirectory(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		owner := make([]byte, 20)
+		n, _ := f.Read(owner)
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s is in use by another telesphore (process %s): stop that one first", dir, owner[:n])
+		}
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	// The number is only for people to read; the lock is what counts.
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("sign the data directory's lock: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"telesphore/storage"
+	"telesphore/tls"
+)
+
+// demoDomain is the demo's operator.
+const demoDomain = "hopital.test"
+
+// What stands in a demo's directory besides the server's own files.
+const (
+	demoReady     = "demo.json"       // what other programs read; there while the demo is ready
+	demoConfig    = "telesphore.toml" // written anew at each start
+	demoPasswords = "passwords.json"
+)
+
+// demo is one run of `telesphore demo`.
+type demo struct {
+	dir      string // absolute
+	portBase int
+	text     *messages
+}
+
+func demoCommand() *cobra.Command {
+	d := &demo{}
+	var lang string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Try everything on this machine, without any set-up",
+		Long: `Start a server on this machine's loopback addresses with made-up accounts and
+certificates, and print how to reach it. DIR/demo.json appears when everything
+answers; other programs read addresses and passwords there. SIGINT (Ctrl-C) or
+SIGTERM stop it.`,
+		Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if d.text, err = language(lang, os.Getenv); err != nil {
+				return &usageError{err}
+			}
+			if d.portBase < 0 || d.portBase > 65535-29 {
+				return &usageError{fmt.Errorf("port base %d is out of range: 0 to %d", d.portBase, 65535-29)}
+			}
+			return d.run(cmd)
+		},
+	}
+	cmd.Flags().StringVar(&d.dir, "dir", "", "`directory` where everything is kept, found again at the next start; else a new one is made")
+	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "take the `ports` N+1 to N+8 in place of 1143, 1993, 1587, 1465")
+	cmd.Flags().StringVar(&lang, "lang", "", "`language` of what is printed: fr or en; else the one of the environment")
+	return cmd
+}
+
+// run prepares the directory, then serves like any server.
+func (d *demo) run(cmd *cobra.Command) error {
+	if err := d.directory(); err != nil {
+		return err
+	}
+	lock, err := lockDirectory(d.dir)
+	if err != nil {
+		return err
+	}
+	c, err := d.prepare()
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	s, err := build(cmd.Context(), c, lock)
+	if err != nil {
+		return err
+	}
+	accounts, err := d.accounts(cmd.Context(), s)
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	err = s.serve(cmd.Context(), func() error {
+		if err := d.announce(c, s.socketAt, accounts); err != nil {
+			return err
+		}
+		return d.text.table(cmd.OutOrStdout(), c, d.dir, d.file(demoCA), accounts)
+	})
+	return errors.Join(err, d.retract())
+}
+
+// directory finds or makes the demo's directory.
+func (d *demo) directory() (err error) {
+	if d.dir == "" {
+		d.dir, err = os.MkdirTemp("", "telesphore-demo-")
+	} else if d.dir, err = filepath.Abs(d.dir); err == nil {
+		err = os.MkdirAll(d.dir, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make the demo's directory: %w", err)
+	}
+	return nil
+}
+
+func (d *demo) file(name string) string { return filepath.Join(d.dir, name) }
+
+// prepare makes what is missing in the directory, and the configuration.
+func (d *demo) prepare() (*Config, error) {
+	if err := d.retract(); err != nil { // a run that crashed left it
+		return nil, err
+	}
+	pair, err := d.certificates()
+	if err != nil {
+		return nil, err
+	}
+	c := d.config(pair)
+	if err := createMaster(c.Keys.MasterFile); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	text := "# Written anew at each start of the demo. To change something, copy this file,\n" +
+		"# then: telesphore serve --config COPY\n\n" + encode(c.settings())
+	if err := writeFile(d.file(demoConfig), []byte(text)); err != nil {
+		return nil, err
+	}
+	return loadConfig(d.file(demoConfig))
+}
+
+// config is what the demo promises: see its limits in docs/guide/demo.md.
+func (d *demo) config(pair tls.Pair) *Config {
+	c := defaultConfig()
+	c.Data = d.dir
+	c.Hostname = "mail.hopital.localhost"
+	c.Domains = []string{demoDomain}
+	c.Postmaster = "secretariat@" + demoDomain
+	c.Listen.IMAP = d.address(1, 1143)
+	c.Listen.IMAPS = d.address(2, 1993)
+	c.Listen.Submission = d.address(3, 1587)
+	c.Listen.Submissions = d.address(4, 1465)
+	c.TLS.Certificates = []tls.Pair{pair}
+	c.Log.Level = "warn" // the table is what people look for
+	c.IMAP.PerAddress, c.IMAP.PerAccount = 200, 50
+	c.SMTP.ConnectionsPerAddress, c.SMTP.ConnectionsPerAccount = 200, 50
+	t := &c.Auth.Throttle
+	t.Trusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	t.TrustedPerMinute, t.TrustedPerDay = 1000, 1_000_000
+	c.resolve(d.dir)
+	return c
+}
+
+// address is where a door listens: the nth port after the base, or its usual one.
+func (d *demo) address(nth, usual int) string {
+	port := usual
+	if d.portBase > 0 {
+		port = d.portBase + nth
+	}
+	return "127.0.0.1:" + strconv.Itoa(port)
+}
+
+// demoAccount is an account as demo.json tells it.
+type demoAccount struct {
+	Address  string `json:"address"`
+	Password string `json:"password"`
+	Card     string `json:"card"`
+	OTP      bool   `json:"otp"`
+	name     string
+}
+
+func demoAccounts() []demoAccount {
+	people := []demoAccount{
+		{Address: "medecin", name: "Dr Claire Martin"},
+		{Address: "cardiologue", name: "Dr Hugo Bernard"},
+		{Address: "infirmier", name: "Paul Durand"},
+		{Address: "secretariat", name: "Secrétariat de cardiologie"},
+		{Address: "labo", name: "Laboratoire d'analyses"},
+	}
+	for i := range people {
+		people[i].Address += "@" + demoDomain
+		people[i].Card = "none"
+	}
+	return people
+}
+
+// secret is what the directory remembers about an account's password. Epoch is
+// the account's when the password was set: when it has moved, somebody changed
+// the password, and the one that demo.json promises is set again.
+type secret struct {
+	Password string `json:"password"`
+	Epoch    uint32 `json:"epoch"`
+}
+
+// accounts makes the accounts that are missing and returns all with their passwords.
+func (d *demo) accounts(ctx context.Context, s *server) ([]demoAccount, error) {
+	secrets := make(map[string]secret)
+	octets, err := os.ReadFile(d.file(demoPasswords))
+	if err == nil {
+		err = json.Unmarshal(octets, &secrets)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the demo's passwords: %w", err)
+	}
+	people := demoAccounts()
+	for i := range people {
+		p := &people[i]
+		known, ok := secrets[p.Address]
+		if !ok {
+			known.Password = s.auth.Generate()
+		}
+		p.Password = known.Password
+		if known.Epoch, err = s.ensureAccount(ctx, p, known.Epoch); err != nil {
+			return nil, fmt.Errorf("make the account %s: %w", p.Address, err)
+		}
+		secrets[p.Address] = known
+	}
+	if octets, err = json.MarshalIndent(secrets, "", "  "); err != nil {
+		return nil, fmt.Errorf("encode the demo's passwords: %w", err)
+	}
+	return people, writeFile(d.file(demoPasswords), octets)
+}
+
+// ensureAccount makes the account if need be, gives it the password that it
+// should have unless its epoch tells that it has, and returns its epoch.
+func (s *server) ensureAccount(ctx context.Context, p *demoAccount, epoch uint32) (uint32, error) {
+	find := func(tx *storage.Tx) (a *storage.Account, err error) { return tx.AccountByAddress(p.Address) }
+	var a *storage.Account
+	err := s.store.View(ctx, func(tx *storage.Tx) (err error) { a, err = find(tx); return err })
+	if err == nil && a.Epoch == epoch {
+		return epoch, nil
+	}
+	phc, hashErr := s.auth.Hash(p.Password)
+	if hashErr != nil {
+		return 0, hashErr
+	}
+	if errors.Is(err, storage.ErrNoAccount) {
+		err = s.store.NewAccount(ctx, &storage.Account{
+			Addresses: []string{p.Address}, Name: p.name, Password: phc, Created: time.Now(),
+		})
+	} else if err == nil {
+		err = s.store.Update(ctx, func(tx *storage.Tx) error { return tx.SetPassword(a.ID, phc) })
+	}
+	if err != nil {
+		return 0, err
+	}
+	err = s.store.View(ctx, func(tx *storage.Tx) (err error) { a, err = find(tx); return err })
+	if err != nil {
+		return 0, err
+	}
+	return a.Epoch, nil
+}
+
+// announce writes demo.json: everything answers.
+func (d *demo) announce(c *Config, socket string, accounts []demoAccount) error {
+	operator := map[string]string{
+		"domain": demoDomain, "admin_socket": socket, "config": d.file(demoConfig),
+	}
+	for _, door := range c.doors() {
+		operator[door.name] = door.address
+	}
+	octets, err := json.MarshalIndent(map[string]any{
+		"operator": operator, "ca": d.file(demoCA), "accounts": accounts,
+	}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", demoReady, err)
+	}
+	return writeFile(d.file(demoReady), octets)
+}
+
+// retract removes demo.json: nothing answers any more.
+func (d *demo) retract() error {
+	if err := os.Remove(d.file(demoReady)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", demoReady, err)
+	}
+	return nil
+}
+
+// What the demo trusts: an authority of its own.
+const (
+	demoCA         = "ca.pem"
+	demoCAKey      = "ca.key"
+	demoServer     = "server.pem"
+	demoServerKey  = "server.key"
+	demoCertMargin = 30 * 24 * time.Hour // a certificate that ends sooner is made anew
+)
+
+// demoNames are the names of the server certificate, for both of the operators
+// that the demo will have.
+func demoNames() []string {
+	return []string{
+		"localhost", "127.0.0.1", "::1",
+		"*.hopital.localhost", "*.carte.hopital.localhost",
+		"*.clinique.localhost", "*.carte.clinique.localhost",
+	}
+}
+
+// certificates makes the authority and the server's certificate, or finds them
+// from an earlier run.
+func (d *demo) certificates() (tls.Pair, error) {
+	ca, err := d.authority()
+	if err != nil {
+		return tls.Pair{}, err
+	}
+	pair := tls.Pair{Cert: d.file(demoServer), Key: d.file(demoServerKey)}
+	if identity, err := tls.Open([]tls.Pair{pair}); err == nil && len(identity.Expiring(time.Now().Add(demoCertMargin))) == 0 {
+		leaf := identity.Certificates()[0]
+		missing := slices.ContainsFunc(demoNames(), func(name string) bool {
+			return !slices.Contains(leaf.DNSNames, name) && leaf.VerifyHostname(name) != nil
+		})
+		if leaf.CheckSignatureFrom(ca.Certificate) == nil && !missing {
+			return pair, nil
+		}
+	}
+	cert, key, err := ca.Server(tls.RSA, demoNames()...)
+	if err != nil {
+		return tls.Pair{}, err
+	}
+	return pair, errors.Join(writeFile(pair.Key, key), writeFile(pair.Cert, cert))
+}
+
+// authority makes the demo's authority, or finds it from an earlier run.
+func (d *demo) authority() (*tls.Authority, error) {
+	cert, certErr := os.ReadFile(d.file(demoCA))
+	key, keyErr := os.ReadFile(d.file(demoCAKey))
+	if certErr == nil && keyErr == nil {
+		return tls.ParseAuthority(cert, key)
+	}
+	ca, err := tls.NewAuthority("Telesphore demo authority")
+	if err != nil {
+		return nil, err
+	}
+	if cert, key, err = ca.PEM(); err != nil {
+		return nil, err
+	}
+	return ca, errors.Join(writeFile(d.file(demoCAKey), key), writeFile(d.file(demoCA), cert))
+}
+
+// writeFile replaces a file at once: whoever looks sees the old octets or the
+// new ones. Only we may read it.
+func writeFile(path string, octets []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(octets)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}

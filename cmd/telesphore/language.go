@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// messages is what the demo tells people, in one language. Logs and errors are
+// in English always: they are for whoever helps.
+type messages struct {
+	Title     string
+	Directory string
+	Authority string
+	Door      string
+	Address   string
+	Security  string
+	Account   string
+	Password  string
+	Heading   string    // above Steps
+	Steps     [5]string // setting up Thunderbird: [0] gets the authority's file, [1] an address, [2] and [3] a port
+	Stop      string
+}
+
+func english() *messages {
+	return &messages{
+		Title:     "Telesphore is ready. Accounts and certificates are made up, and only this machine can reach them.",
+		Directory: "Directory",
+		Authority: "Authority",
+		Door:      "DOOR",
+		Address:   "ADDRESS",
+		Security:  "SECURITY",
+		Account:   "ACCOUNT",
+		Password:  "PASSWORD",
+		Heading:   "To read mail with Thunderbird:",
+		Steps: [5]string{
+			"Settings > Privacy & Security > Manage Certificates > Authorities > Import %s, and trust it for websites.",
+			"New account: any name, the address %s and its password, then Configure manually.",
+			"Incoming server: IMAP, localhost, port %s, SSL/TLS, normal password; the user name is the whole address.",
+			"Outgoing server: localhost, port %s, SSL/TLS, normal password, the same user name.",
+			"Do the same with a second account and let them write to each other.",
+		},
+		Stop: "Ctrl-C stops the demo; the same --dir finds everything again.",
+	}
+}
+
+func french() *messages {
+	return &messages{
+		Title:     "Telesphore est prêt. Comptes et certificats sont inventés ; seule cette machine peut les joindre.",
+		Directory: "Dossier",
+		Authority: "Autorité",
+		Door:      "PORTE",
+		Address:   "ADRESSE",
+		Security:  "SÉCURITÉ",
+		Account:   "COMPTE",
+		Password:  "MOT DE PASSE",
+		Heading:   "Pour lire le courrier avec Thunderbird :",
+		Steps: [5]string{
+			"Paramètres > Vie privée et sécurité > Gérer les certificats > Autorités > Importer %s, confirmer pour les sites web.",
+			"Nouveau compte : un nom, l'adresse %s et son mot de passe, puis Configurer manuellement.",
+			"Serveur entrant : IMAP, localhost, port %s, SSL/TLS, mot de passe normal ; l'identifiant est l'adresse entière.",
+			"Serveur sortant : localhost, port %s, SSL/TLS, mot de passe normal, le même identifiant.",
+			"Faire de même avec un second compte, et s'écrire de l'un à l'autre.",
+		},
+		Stop: "Ctrl-C arrête la démonstration ; le même --dir retrouve tout.",
+	}
+}
+
+// language chooses by the flag, else by the environment (POSIX's order of the
+// locale variables), else English.
+func language(flag string, getenv func(string) string) (*messages, error) {
+	switch flag {
+	case "fr":
+		return french(), nil
+	case "en":
+		return english(), nil
+	case "":
+	default:
+		return nil, fmt.Errorf("language %q is not known: fr or en", flag)
+	}
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if value := getenv(name); value != "" {
+			if strings.HasPrefix(value, "fr") {
+				return french(), nil
+			}
+			break
+		}
+	}
+	return english(), nil
+}
+
+// table writes how to reach the demo.
+func (m *messages) table(out io.Writer, c *Config, dir, ca string, accounts []demoAccount) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\n\n%s\t%s\n%s\t%s\n\n", m.Title, m.Directory, dir, m.Authority, ca)
+	fmt.Fprintf(w, "%s\t%s\t%s\n", m.Door, m.Address, m.Security)
+	ports := make(map[string]string)
+	for _, d := range c.doors() {
+		security := "STARTTLS"
+		if d.implicit {
+			security = "SSL/TLS"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", d.name, d.address, security)
+		_, ports[d.name], _ = strings.Cut(d.address, ":")
+	}
+	fmt.Fprintf(w, "\n%s\t%s\n", m.Account, m.Password)
+	for _, a := range accounts {
+		fmt.Fprintf(w, "%s\t%s\n", a.Address, a.Password)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print the demo's table: %w", err)
+	}
+	arguments := [len(m.Steps)][]any{{ca}, {accounts[0].Address}, {ports["imaps"]}, {ports["submissions"]}, {}}
+	fmt.Fprintf(out, "\n%s\n", m.Heading)
+	for i, step := range m.Steps {
+		fmt.Fprintf(out, " %d. %s\n", i+1, fmt.Sprintf(step, arguments[i]...))
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", m.Stop)
+	if err != nil {
+		return fmt.Errorf("print the demo's table: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"telesphore/backend"
+	"telesphore/backend/admind"
+	"telesphore/backend/auth"
+	"telesphore/backend/imapd"
+	"telesphore/backend/smtpd"
+	"telesphore/storage"
+	"telesphore/tls"
+)
+
+// How long a stop may take: the doors say goodbye and finish what they are
+// doing, then the store closes. Together it stays under ten seconds.
+const shutdownTime = 8 * time.Second
+
+// server is every component of one server, built and joined.
+type server struct {
+	config    *Config
+	logger    *slog.Logger
+	level     *slog.LevelVar
+	listeners map[string]net.Listener // by the name of the door
+	identity  *tls.Identity
+	store     *storage.Store
+	auth      *auth.Authenticator
+	imap      *imapd.Server
+	smtp      *smtpd.Server
+	admin     *admind.Server
+	socket    net.Listener
+	socketAt  string         // where the administration socket can be reached
+	closers   []func() error // what close undoes, last first
+}
+
+// build opens and joins everything that c describes. Every port is taken before
+// it returns; nobody is answered before serve. lock, the lock on c's data
+// directory, is given up when all is closed again.
+func build(ctx context.Context, c *Config, lock *os.File) (s *server, err error) {
+	s = &server{config: c, listeners: make(map[string]net.Listener)}
+	s.onClose(lock.Close)
+	s.logger, s.level = loggerTo(os.Stderr, c)
+	logger := s.logger
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.identity, err = tls.Open(c.TLS.Certificates); err != nil {
+		return nil, fmt.Errorf("read the server's certificates: %w", err)
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	router := &backend.Router{Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster}
+	s.auth = &auth.Authenticator{
+		Store: s.store, Logger: logger, Throttle: c.Auth.Throttle, Params: c.Auth.params(),
+		MaxHashes: c.Auth.Hashes, MaxQueue: c.Auth.Queue, CacheFor: c.Auth.CacheFor, CacheSize: c.Auth.CacheSize,
+	}
+	s.imap = &imapd.Server{
+		Store: s.store, Auth: s.auth, TLS: s.identity.Server(),
+		Hostname: c.Hostname, Limits: c.IMAP, Logger: logger,
+	}
+	s.smtp = &smtpd.Server{
+		Store: s.store, Auth: s.auth, Router: router, TLS: s.identity.Server(),
+		Hostname: c.Hostname, Limits: c.SMTP, Logger: logger,
+	}
+	s.admin = &admind.Server{
+		Store: s.store, Auth: s.auth, Router: router, Limits: admind.DefaultLimits(), Log: logger,
+	}
+	return s, nil
+}
+
+// serve answers at every door until ctx ends or a door fails, then stops: the
+// listeners close, IMAP says BYE and SMTP 421, and the store closes last. ready
+// is called when every door answers.
+func (s *server) serve(ctx context.Context, ready func() error) error {
+	// Connections outlive the signal: Shutdown ends them.
+	running, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	var doors sync.WaitGroup
+	open := func(name string, serve func(context.Context, net.Listener) error, ln net.Listener) {
+		doors.Go(func() {
+			err := serve(running, ln)
+			if err != nil && ctx.Err() == nil {
+				fail(fmt.Errorf("door %s: %w", name, err))
+			}
+		})
+	}
+	for _, d := range s.config.doors() {
+		open(d.name, s.handler(d), s.listeners[d.name])
+	}
+	open("admin", s.admin.Serve, s.socket)
+	doors.Go(func() { s.watch(ctx) })
+
+	err := ready()
+	if err == nil {
+		<-ctx.Done()
+		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {
+			err = nil // a signal: what was asked for
+		}
+	}
+	fail(nil)
+	return errors.Join(err, s.shutdown(ctx), s.wait(&doors, cut), s.close())
+}
+
+// handler is who answers at a door.
+func (s *server) handler(d door) func(context.Context, net.Listener) error {
+	switch {
+	case d.smtp && d.implicit:
+		return s.smtp.ServeTLS
+	case d.smtp:
+		return s.smtp.Serve
+	case d.implicit:
+		return s.imap.ServeTLS
+	default:
+		return s.imap.Serve
+	}
+}
+
+// shutdown lets every door say goodbye at the same time.
+func (s *server) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	s.logger.Info("stopping")
+	var all sync.WaitGroup
+	errs := make([]error, 3)
+	for i, shutdown := range []func(context.Context) error{s.imap.Shutdown, s.smtp.Shutdown, s.admin.Shutdown} {
+		all.Go(func() { errs[i] = shutdown(ctx) })
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil { // somebody was too slow: no failure of ours
+			s.logger.Warn("connections were cut off", "err", err)
+		}
+	}
+	return nil
+}
+
+// wait returns when no goroutine of serve is left.
+func (s *server) wait(doors *sync.WaitGroup, cut func()) error {
+	cut()
+	doors.Wait()
+	return nil
+}
+
+// onClose adds a step to close.
+func (s *server) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+// close undoes build, last things first.
+func (s *server) close() error {
+	var errs []error
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		errs = append(errs, s.closers[last]())
+		s.closers = s.closers[:last]
+	}
+	return errors.Join(errs...)
+}
+
+// listen takes the ports and the administration socket.
+func (s *server) listen() error {
+	for _, d := range s.config.doors() {
+		ln, err := net.Listen("tcp", d.address)
+		if err != nil {
+			return explainPort(d, err)
+		}
+		s.listeners[d.name] = ln
+		s.onClose(closeQuietly(ln))
+	}
+	var err error
+	if s.socket, s.socketAt, err = admind.Listen(s.config.AdminSocket); err != nil {
+		return err
+	}
+	s.onClose(closeQuietly(s.socket))
+	return nil
+}
+
+// closeQuietly closes a listener that its door may have closed already.
+func closeQuietly(ln net.Listener) func() error {
+	return func() error {
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// explainPort says why a door cannot open and what to do.
+func explainPort(d door, err error) error {
+	host, port, _ := net.SplitHostPort(d.address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("door %s: port %s is taken by another program: stop that one, or choose another port", d.name, port)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("door %s: port %s is reserved: run as root, or give the program CAP_NET_BIND_SERVICE", d.name, port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("door %s: this machine has no address %s", d.name, host)
+	}
+	return fmt.Errorf("door %s: listen at %s: %w", d.name, d.address, err)
+}
