@@ -18,9 +18,9 @@ func TestParseAddress(t *testing.T) {
 		{"a@" + label63 + ".test", "a@" + label63 + ".test"},
 		{"postmaster", "postmaster"},
 		{"PostMaster", "postmaster"},
-		{"é@hôpital.test", "é@xn--hpital-uxa.test"},
+		{"é@hôpital.test", "é@xn--hpital-ixa.test"},
 		{"E\u0301LAN@x.test", "élan@x.test"},
-		{"a@XN--HPITAL-UXA.test", "a@xn--hpital-uxa.test"},
+		{"a@XN--HPITAL-IXA.test", "a@xn--hpital-ixa.test"},
 	} {
 		a, err := ParseAddress(c.in)
 		if err != nil {
@@ -99,7 +99,7 @@ func TestParseMailboxesRefuses(t *testing.T) {
 }
 
 func FuzzParseAddress(f *testing.F) {
-	for _, s := range []string{"a@b.test", "é@hôpital.test", "postmaster", `"a"@b`, "a@[::1]", "İ@x.test", "a@xn--hpital-uxa.test", "ǅ@ß.test"} {
+	for _, s := range []string{"a@b.test", "é@hôpital.test", "postmaster", `"a"@b`, "a@[::1]", "İ@x.test", "a@xn--hpital-ixa.test", "ǅ@ß.test"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

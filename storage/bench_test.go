@@ -166,3 +166,31 @@ func BenchmarkStore10k(b *testing.B) {
 		op = storage.FlagsAdd + storage.FlagsRemove - op
 	}
 }
+
+func BenchmarkMetas1k(b *testing.B) {
+	d := open(b, b.TempDir(), storage.Limits{})
+	defer func() { d.close(b) }()
+	a := d.newAccount(b, "a@hopital.test")
+	meta := make([]byte, 1500)
+	var ids []storage.ObjectID
+	for range 1000 {
+		c, err := d.Seal([]byte("octets"), meta)
+		if err != nil {
+			b.Fatal(err)
+		}
+		placed, err := d.Accept(b.Context(), c, []storage.Target{{Account: a}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ids = append(ids, placed[0].Object)
+	}
+	d.close(b)
+	d = open(b, d.dir, storage.Limits{}) // nothing waits in memory
+	for b.Loop() {
+		n := 0
+		err := d.Metas(b.Context(), a, ids, func(_ int, meta []byte) error { n += len(meta); return nil })
+		if err != nil || n != 1500*len(ids) {
+			b.Fatal(n, err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type cache struct {
 	store  *Store
 	logger *slog.Logger
 	full   chan struct{} // wakes the writer before its time
+	arenas sync.Pool     // of *[]byte, what Metas opens blocks into
 
 	mu      sync.Mutex
 	waiting map[cacheKey][]byte // guarded by mu; nil is a deletion
@@ -40,8 +42,11 @@ const (
 	cacheStep    = 2000 // blocks in one transaction
 )
 
-func (k cacheKey) bytes() []byte {
-	b := binary.BigEndian.AppendUint32([]byte{'m'}, uint32(k.account))
+// cacheKeySize is the length of a key: the letter m, account 32, object 64.
+const cacheKeySize = 13
+
+func (k cacheKey) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(append(b, 'm'), uint32(k.account))
 	return binary.BigEndian.AppendUint64(b, uint64(k.object))
 }
 
@@ -49,6 +54,7 @@ func (k cacheKey) ad() []byte { return ad("meta", uint64(k.account), uint64(k.ob
 
 func openCache(ctx context.Context, db kv.DB, s *Store) (*cache, error) {
 	c := &cache{db: db, store: s, logger: s.logger, full: make(chan struct{}, 1), waiting: map[cacheKey][]byte{}}
+	c.arenas.New = func() any { return new([]byte) }
 	return c, db.Update(ctx, func(tx kv.Tx) error {
 		v, err := tx.Get([]byte("version"))
 		if err != nil {
@@ -123,9 +129,9 @@ func (c *cache) flush() {
 			for _, k := range keys[:n] {
 				var err error
 				if v := all[k]; v == nil {
-					err = tx.Delete(k.bytes())
+					err = tx.Delete(k.append(nil))
 				} else {
-					err = tx.Put(k.bytes(), v)
+					err = tx.Put(k.append(nil), v)
 				}
 				if err != nil {
 					return err
@@ -151,6 +157,7 @@ func (c *cache) lookup(ctx context.Context, a AccountID, ids []ObjectID, arena [
 	}
 	open := func(i int, sealed []byte) {
 		start := len(arena)
+		arena = slices.Grow(arena, len(sealed)) // Open grows by what it needs alone: quadratic
 		b, err := k.Open(arena, sealed, cacheKey{a, ids[i]}.ad())
 		if err != nil {
 			return // as good as absent: it comes from the log
@@ -170,8 +177,10 @@ func (c *cache) lookup(ctx context.Context, a AccountID, ids []ObjectID, arena [
 	}
 	c.mu.Unlock()
 	keys := make([][]byte, len(ids))
+	all := make([]byte, 0, cacheKeySize*len(ids))
 	for i, id := range ids {
-		keys[i] = cacheKey{a, id}.bytes()
+		all = cacheKey{a, id}.append(all)
+		keys[i] = all[len(all)-cacheKeySize:]
 	}
 	err = c.db.View(ctx, func(r kv.Reader) error {
 		return r.MultiGet(keys, func(i int, v []byte) error {
@@ -191,7 +200,9 @@ const metaStep = 500
 // in order; nil for an object that is gone, whose block was too large to keep,
 // or is damaged. The block is only valid during the call.
 func (s *Store) Metas(ctx context.Context, a AccountID, ids []ObjectID, f func(i int, meta []byte) error) error {
-	var arena []byte
+	room := s.cache.arenas.Get().(*[]byte)
+	arena := *room
+	defer func() { *room = arena; s.cache.arenas.Put(room) }()
 	at := make([][2]int, min(metaStep, len(ids)))
 	for base := 0; base < len(ids); base += metaStep {
 		step := ids[base:min(base+metaStep, len(ids))]

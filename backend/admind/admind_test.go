@@ -19,49 +19,15 @@ import (
 	"telesphore/backend"
 	"telesphore/backend/admind"
 	"telesphore/backend/auth"
-	"telesphore/storage"
-	"telesphore/storage/body"
-	"telesphore/storage/bolt"
-	"telesphore/storage/keyring"
+	"telesphore/storage/storagetest"
 )
-
-// openStore opens a real store in the test's directory.
-func openStore(t *testing.T) *storage.Store {
-	t.Helper()
-	dir := t.TempDir()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	master := keyring.MasterFile{Path: filepath.Join(dir, "master.key")}
-	must(keyring.CreateMasterFile(master.Path))
-	must(keyring.Create(filepath.Join(dir, "keyring"), master))
-	keys, err := keyring.Open(filepath.Join(dir, "keyring"), master)
-	must(err)
-	log, err := body.Open(filepath.Join(dir, "bodies"), body.Options{})
-	must(err)
-	index, err := bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{BeforeCommit: log.Flush})
-	must(err)
-	cache, err := bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true})
-	must(err)
-	store, err := storage.Open(t.Context(), storage.Config{DB: index, Cache: cache, Log: log, Keys: keys, Logger: quiet()})
-	must(err)
-	t.Cleanup(func() {
-		if err := errors.Join(store.Close(), cache.Close(), index.Close(), log.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return store
-}
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // start serves at path until the test ends and returns the server and where it listens.
 func start(t *testing.T, path string, limits admind.Limits) (*admind.Server, string) {
 	t.Helper()
-	store := openStore(t)
+	store := storagetest.New(t)
 	s := &admind.Server{
 		Store:  store,
 		Router: &backend.Router{Store: store, Domains: []string{"hopital.test"}},

@@ -184,15 +184,18 @@ func (a *Authenticator) verify(ctx context.Context, t *Attempt) (*Principal, *st
 	}, account, nil
 }
 
+// maxName is how many octets of a name are looked at.
+const maxName = 256
+
 // lookUp finds the account that user names. For a name that is nobody's the
 // account is nil. name identifies what was typed in maps.
 func (a *Authenticator) lookUp(ctx context.Context, user string) (account *storage.Account, name string, err error) {
 	address, err := backend.ParseAddress(user)
-	if err != nil {
-		// The look-up is done all the same, so that it takes its time.
-		name = "\x00" + user
-	} else {
+	if err == nil {
 		name = address.Normal()
+	} else {
+		// The look-up is done all the same, so that it takes its time.
+		name = "\x00" + user[:min(len(user), maxName)]
 	}
 	err = a.Store.View(ctx, func(tx *storage.Tx) error {
 		account, err = tx.AccountByAddress(name)
@@ -247,8 +250,12 @@ func (a *Authenticator) rehash(ctx context.Context, account *storage.Account, pa
 	if p, err := parsePHC(account.Password); err == nil && p.Params == a.Params {
 		return
 	}
-	phc := a.Params.hash(password)
-	err := a.Store.Update(ctx, func(tx *storage.Tx) error {
+	var phc string
+	err := a.hashes.turn(func() { phc = a.Params.hash(password) })
+	if err != nil {
+		return // busy: the next log-in will do
+	}
+	err = a.Store.Update(ctx, func(tx *storage.Tx) error {
 		now, err := tx.Account(account.ID)
 		if err != nil || now.Epoch != account.Epoch || now.Password != account.Password {
 			return err // the password changed meanwhile: leave it

@@ -156,25 +156,34 @@ func (h *hasher) match(ctx context.Context, tag [32]byte, stored string, forms [
 	}
 }
 
-func (h *hasher) compute(stored string, forms []string) (*string, error) {
-	select {
-	case h.waiting <- struct{}{}:
-		defer func() { <-h.waiting }()
-	default:
-		return nil, errBusy
-	}
-	h.running <- struct{}{}
-	defer func() { <-h.running }()
+func (h *hasher) compute(stored string, forms []string) (matched *string, err error) {
 	p, err := parsePHC(stored)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range forms {
-		if p.matches(f) {
-			return &f, nil
+	err = h.turn(func() {
+		for _, f := range forms {
+			if p.matches(f) {
+				matched = &f
+				return
+			}
 		}
+	})
+	return matched, err
+}
+
+// turn runs f when a core is free for it.
+func (h *hasher) turn(f func()) error {
+	select {
+	case h.waiting <- struct{}{}:
+		defer func() { <-h.waiting }()
+	default:
+		return errBusy
 	}
-	return nil, nil
+	h.running <- struct{}{}
+	defer func() { <-h.running }()
+	f()
+	return nil
 }
 
 // Hash returns what is stored of a password. The error is ErrCharacters.

@@ -188,12 +188,9 @@ func newGear(l wire.Limits) *gear {
 // gathered already.
 func (s *session) borrow() error {
 	if s.account != 0 { // strangers get short replies only
-		ctx, cancel := context.WithTimeout(s.ctx, s.srv.Limits.Stall)
-		defer cancel()
-		if err := s.srv.output.Acquire(ctx, outputBuffer); err != nil {
-			return errBusy
+		if err := s.pay(); err != nil {
+			return err
 		}
-		s.paid = true
 	}
 	g := s.srv.gears.Get().(*gear)
 	g.s = s
@@ -201,6 +198,19 @@ func (s *session) borrow() error {
 	g.dec.Reset(g.in)
 	s.gear = g
 	s.tune()
+	return nil
+}
+
+// pay takes from the memory that all replies may use together.
+func (s *session) pay() error {
+	if !s.srv.output.TryAcquire(outputBuffer) {
+		ctx, cancel := context.WithTimeout(s.ctx, s.srv.Limits.Stall)
+		defer cancel()
+		if s.srv.output.Acquire(ctx, outputBuffer) != nil {
+			return errBusy
+		}
+	}
+	s.paid = true
 	return nil
 }
 

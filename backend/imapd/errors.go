@@ -211,8 +211,6 @@ func farewell(err error) string {
 		return "[TOOBIG] Command is too long"
 	case errors.Is(err, errPanic):
 		return "[SERVERBUG] Something went wrong on the server; it has been logged"
-	case errors.Is(err, errGone), errors.Is(err, errCutShort):
-		return ""
 	}
 	return ""
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sort"
 
 	"telesphore/backend/imapd/wire"
 	"telesphore/backend/message"
@@ -82,39 +81,6 @@ func (c *fetchCommand) add(kinds ...fetchKind) {
 // condStore says whether the command turns CONDSTORE on (RFC 7162 section 3.1).
 func (c *fetchCommand) condStore() bool { return c.has(fetchModSeq) }
 
-// viewRange is the messages with indexes from..to-1 of a view.
-type viewRange struct{ from, to int }
-
-// resolve finds the messages of set in the view. UIDs that the view does not
-// hold are passed over; a sequence number that it does not is an error.
-func (s *selection) resolve(set wire.Set, uid bool) ([]viewRange, error) {
-	n := len(s.UIDs)
-	if !uid {
-		ranges := set.Resolve(uint32(n))
-		if ranges.Max() > uint32(n) {
-			return nil, &wire.SyntaxError{Text: "no message has that number"}
-		}
-		out := make([]viewRange, len(ranges))
-		for i, r := range ranges {
-			out[i] = viewRange{int(r.Lo) - 1, int(r.Hi)}
-		}
-		return out, nil
-	}
-	last := uint32(0)
-	if n > 0 {
-		last = s.UIDs[n-1]
-	}
-	var out []viewRange
-	for _, r := range set.Resolve(last) {
-		from := sort.Search(n, func(i int) bool { return s.UIDs[i] >= r.Lo })
-		to := from + sort.Search(n-from, func(i int) bool { return s.UIDs[from+i] > r.Hi })
-		if from < to {
-			out = append(out, viewRange{from, to})
-		}
-	}
-	return out, nil
-}
-
 // fetchRow is one message while it is answered.
 type fetchRow struct {
 	storage.Placement
@@ -145,11 +111,9 @@ func (c *fetchCommand) run(ctx context.Context, s *selection) error {
 		size = fetchGroup
 	}
 	r := &fetchRun{fetchCommand: c, selection: s, ctx: ctx}
-	for _, v := range ranges {
-		for from := v.from; from < v.to; from += size {
-			if err := r.chunk(viewRange{from, min(from+size, v.to)}); err != nil {
-				return err
-			}
+	for chunk := range batches(ranges, size) {
+		if err := r.chunk(chunk); err != nil {
+			return err
 		}
 	}
 	if r.gone > 0 {
@@ -158,12 +122,12 @@ func (c *fetchCommand) run(ctx context.Context, s *selection) error {
 	return nil
 }
 
-// chunk answers the messages of v.
-func (r *fetchRun) chunk(v viewRange) error {
+// chunk answers the messages of ranges.
+func (r *fetchRun) chunk(ranges []viewRange) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	if err := r.load(v); err != nil {
+	if err := r.load(ranges); err != nil {
 		return err
 	}
 	if r.seen && !r.ReadOnly {
@@ -185,44 +149,24 @@ func (r *fetchRun) chunk(v viewRange) error {
 	return r.flushFull()
 }
 
-// load reads the placements of v, those that CHANGEDSINCE leaves.
-func (r *fetchRun) load(v viewRange) error {
-	if r.rows == nil {
-		r.rows = make([]fetchRow, 0, min(fetchChunk, v.to-v.from))
-	}
+// load reads the placements of ranges, those that CHANGEDSINCE leaves.
+func (r *fetchRun) load(ranges []viewRange) error {
 	return r.Store.View(r.ctx, func(t *storage.Tx) error {
 		r.rows = r.rows[:0]
 		if err := r.loadKeywords(t); err != nil {
 			return err
 		}
-		i, gone := v.from, 0
-		err := t.Placements(r.Account, r.Mailbox, r.uidsOf(v), func(p *storage.Placement) bool {
-			for ; i < v.to && r.UIDs[i] < p.UID; i++ {
-				gone++
+		gone, err := r.placements(t, ranges, func(index int, p *storage.Placement) {
+			if !r.changed || p.ModSeq > r.since {
+				r.rows = append(r.rows, fetchRow{Placement: *p, index: index})
 			}
-			if i == v.to {
-				return false
-			}
-			if r.UIDs[i] == p.UID {
-				if !r.changed || p.ModSeq > r.since {
-					r.rows = append(r.rows, fetchRow{Placement: *p, index: i})
-				}
-				i++
-			}
-			return true
 		})
-		r.gone += gone + v.to - i
+		r.gone += gone
 		if err == nil && r.has(fetchThreadID) {
 			err = r.loadThreads(t)
 		}
 		return err
 	})
-}
-
-// uidsOf is the one range of UIDs that holds all of v. Every UID in it that is
-// not in the view belongs to a message that the client knows is gone.
-func (s *selection) uidsOf(v viewRange) storage.UIDSet {
-	return storage.UIDSet{{Lo: s.UIDs[v.from], Hi: s.UIDs[v.to-1]}}
 }
 
 // loadKeywords learns the keywords' names before one of them is sent.

@@ -125,7 +125,7 @@ func TestFetchSections(t *testing.T) {
 		{"3 (BODY[] BODY[HEADER] BODY[TEXT])", "BODY[] {0}\r\n BODY[HEADER] {0}\r\n BODY[TEXT] {0}\r\n"},
 		{"4 BODY[]", "BODY[] " + lit("Return-Path: <x@x.test>\r\nno header here")},
 		{"4 RFC822.SIZE", "RFC822.SIZE 39"},
-		{"4 BODY[HEADER.FIELDS (return-path)]", "BODY[HEADER.FIELDS (return-path)] " + lit("Return-Path: <x@x.test>\r\n\r\n")},
+		{"4 BODY[HEADER.FIELDS (return-path)]", "BODY[HEADER.FIELDS (return-path)] " + lit("Return-Path: <x@x.test>\r\n")},
 	} {
 		seq, _, _ := strings.Cut(c.items, " ")
 		f.expect("FETCH "+c.items, "* "+seq+" FETCH ("+c.want+")\r\n")

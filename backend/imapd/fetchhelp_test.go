@@ -3,7 +3,6 @@ package imapd
 import (
 	"bufio"
 	"errors"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -141,13 +140,16 @@ func flagged(flags storage.Flags, keywords ...string) func(*storage.Target) {
 	return func(t *storage.Target) { t.Flags, t.Keywords = flags, keywords }
 }
 
+// errLiteralAsked: these tests send every literal unasked.
+var errLiteralAsked = errors.New("literal asked for")
+
 // do runs one command, without its tag, and returns what was answered.
 func (f *testInbox) do(line string) (string, error) {
 	f.t.Helper()
 	f.sent.Reset()
 	f.flushes = 0
 	f.Out.B, f.Out.UTF8 = f.Out.B[:0], f.utf8
-	d := wire.NewDecoder(bufio.NewReader(strings.NewReader("A1 "+line+"\r\n")), f.limits, func() error { return io.ErrUnexpectedEOF })
+	d := wire.NewDecoder(bufio.NewReader(strings.NewReader("A1 "+line+"\r\n")), f.limits, func() error { return errLiteralAsked })
 	d.UTF8 = f.utf8
 	_, command, err := d.Begin()
 	uid := command == "UID"

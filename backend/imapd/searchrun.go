@@ -23,6 +23,9 @@ type searchRun struct {
 	octets  []byte          // reused
 }
 
+// searchGroup is how many messages are judged by their metadata at a time.
+const searchGroup = 500
+
 // searchHit is a message that was found.
 type searchHit struct {
 	index  int // in the view
@@ -35,27 +38,25 @@ func (c *searchCommand) run(ctx context.Context, s *selection, tag string) error
 	if err := c.key.place(s); err != nil {
 		return err
 	}
-	for _, v := range c.key.narrow([]viewRange{{0, len(s.UIDs)}}) {
-		for from := v.from; from < v.to; from += fetchChunk {
-			if err := r.chunk(viewRange{from, min(from+fetchChunk, v.to)}); err != nil {
-				return err
-			}
+	for chunk := range batches(c.key.narrow([]viewRange{{0, len(s.UIDs)}}), fetchChunk) {
+		if err := r.chunk(chunk); err != nil {
+			return err
 		}
 	}
 	return r.answer(tag)
 }
 
-// chunk decides the messages of v.
-func (r *searchRun) chunk(v viewRange) error {
+// chunk decides the messages of ranges.
+func (r *searchRun) chunk(ranges []viewRange) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
 	first := len(r.found)
 	r.pending = r.pending[:0]
-	if err := r.Store.View(r.ctx, func(t *storage.Tx) error { return r.judgePlacements(t, v) }); err != nil {
+	if err := r.Store.View(r.ctx, func(t *storage.Tx) error { return r.judgePlacements(t, ranges) }); err != nil {
 		return err
 	}
-	for group := range slices.Chunk(r.pending, fetchGroup) {
+	for group := range slices.Chunk(r.pending, searchGroup) {
 		if err := r.judgeGroup(group); err != nil {
 			return err
 		}
@@ -64,8 +65,8 @@ func (r *searchRun) chunk(v viewRange) error {
 	return nil
 }
 
-// judgePlacements decides what the placements of v alone decide.
-func (r *searchRun) judgePlacements(t *storage.Tx, v viewRange) error {
+// judgePlacements decides what the placements of ranges alone decide.
+func (r *searchRun) judgePlacements(t *storage.Tx, ranges []viewRange) error {
 	if r.has(searchWord) {
 		box, err := t.Mailbox(r.Account, r.Mailbox)
 		if err != nil {
@@ -73,25 +74,15 @@ func (r *searchRun) judgePlacements(t *storage.Tx, v viewRange) error {
 		}
 		r.key.bind(box.Keywords)
 	}
-	i, threads := v.from, r.has(searchThreadID)
+	threads := r.has(searchThreadID)
 	var m searchMessage
-	err := t.Placements(r.Account, r.Mailbox, r.uidsOf(v), func(p *storage.Placement) bool {
-		for i < v.to && r.UIDs[i] < p.UID {
-			i++
-		}
-		if i == v.to {
-			return false
-		}
-		if r.UIDs[i] != p.UID {
-			return true
-		}
-		m.Placement, m.index, m.recent = *p, i, r.Recent != nil && r.Recent(p.UID)
+	_, err := r.placements(t, ranges, func(index int, p *storage.Placement) {
+		m.Placement, m.index, m.recent = *p, index, r.Recent != nil && r.Recent(p.UID)
 		if threads {
 			r.pending = append(r.pending, m)
 		} else {
 			r.take(&m)
 		}
-		return true
 	})
 	if err != nil || !threads {
 		return err
@@ -282,12 +273,4 @@ func (r *searchRun) answerModSeq(before, after string) {
 		}
 	}
 	r.Out.Raw(before).Num(uint64(r.boundModSeq(highest))).Raw(after)
-}
-
-// flushFull sends the replies when enough of them wait.
-func (s *selection) flushFull() error {
-	if len(s.Out.B) < flushAt {
-		return nil
-	}
-	return s.Flush()
 }

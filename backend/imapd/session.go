@@ -77,7 +77,7 @@ func (s *session) serve(implicit bool) {
 		case s.end != nil:
 		case err != nil:
 			s.end = s.whyStopped(err)
-			s.inGoroutine(s.sayBye)
+			s.inGoroutine(s.bareBye)
 		default:
 			s.inGoroutine(s.burst)
 		}
@@ -301,18 +301,6 @@ func (s *session) whyStopped(err error) error {
 	return errors.Join(errGone, err)
 }
 
-// sayBye says why the session is over, outside of a burst.
-func (s *session) sayBye() {
-	if errors.Is(s.end, errGone) {
-		return
-	}
-	if s.borrow() != nil {
-		return
-	}
-	defer s.giveBack()
-	s.bye()
-}
-
 // bye sends what has gathered, and why the session is over.
 func (s *session) bye() {
 	if text := farewell(s.end); text != "" {
@@ -325,5 +313,7 @@ func (s *session) bye() {
 
 // bareBye is bye without a gear.
 func (s *session) bareBye() {
-	io.WriteString(s.stream, "* BYE "+farewell(s.end)+"\r\n")
+	if text := farewell(s.end); text != "" {
+		io.WriteString(s.stream, "* BYE "+text+"\r\n")
+	}
 }

@@ -140,7 +140,8 @@ func (p *addressParser) complete() bool {
 func (p *addressParser) angle() {
 	p.b = skipBlanks(p.b)
 	if len(p.b) > 0 && p.b[0] == '@' {
-		if end := bytes.IndexAny(p.b, ":>"); end > 0 && p.b[end] == ':' {
+		head := p.b[:min(len(p.b), longestPath)]
+		if end := bytes.IndexAny(head, ":>"); end > 0 && p.b[end] == ':' {
 			p.out.route = withoutSpace(p.b[:end])
 			p.b = p.b[end+1:]
 		}
@@ -211,9 +212,12 @@ func (p *addressParser) skipWord() {
 	}
 }
 
-// longestDomain bounds the search for the end of a domain literal (RFC 5321 section
-// 4.5.3.1.2).
-const longestDomain = 255
+// How far the end of a domain literal and of a route is looked for: what RFC 5321 sections
+// 4.5.3.1.2 and 4.5.3.1.3 allow, four times.
+const (
+	longestDomain = 4 * 255
+	longestPath   = 4 * 256
+)
 
 // domainLiteral reads "[192.0.2.1]", brackets included.
 func (p *addressParser) domainLiteral() []byte {

@@ -26,12 +26,14 @@ func arrows() map[string][]string {
 		"backend":            {"backend/message", "storage"},
 		"backend/message":    {},
 
-		"storage":         {"storage/kv", "storage/body", "storage/keyring"},
-		"storage/bolt":    {"storage/kv"},
-		"storage/kvtest":  {"storage/kv"},
-		"storage/kv":      {},
-		"storage/body":    {},
-		"storage/keyring": {},
+		"storage":        {"storage/kv", "storage/body", "storage/keyring"},
+		"storage/bolt":   {"storage/kv"},
+		"storage/kvtest": {"storage/kv"},
+		// For tests: a real store over the real engine.
+		"storage/storagetest": {"storage", "storage/body", "storage/bolt", "storage/keyring"},
+		"storage/kv":          {},
+		"storage/body":        {},
+		"storage/keyring":     {},
 
 		"tls":         {},
 		"tls/tlstest": {"tls"},

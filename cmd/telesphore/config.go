@@ -212,6 +212,7 @@ func loadConfig(path string) (*Config, error) {
 			mistakes = append(mistakes, m)
 		}
 	}
+	slices.SortStableFunc(mistakes, func(a, b *Mistake) int { return a.Line - b.Line })
 	if len(mistakes) > 0 {
 		return nil, &configError{path, mistakes}
 	}
@@ -282,7 +283,10 @@ func (c *Config) check() []*Mistake {
 			wrong("listen."+d.name, "%q is no address to listen on: write it like \":993\" or \"192.0.2.1:993\"", d.address)
 		}
 	}
-	if len(c.doors()) > 0 && len(c.TLS.Certificates) == 0 {
+	if len(c.doors()) == 0 {
+		wrong("listen", "every door is closed: give at least one of them an address")
+	}
+	if len(c.TLS.Certificates) == 0 {
 		wrong("tls.certificates", "every door needs TLS: name the files of a certificate and of its key")
 	}
 	if c.Keys.MasterFile != "" && len(c.Keys.MasterCommand) > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,19 +19,26 @@ import (
 
 // What stands in the data directory.
 const (
-	lockFile    = "lock"
-	indexFile   = "index.db" // everything but bodies
-	cacheFile   = "cache.db" // may be deleted while the server is down
-	bodiesDir   = "bodies"
-	keyringFile = "keyring"
+	lockFile     = "lock"
+	manifestFile = "manifest.json"
+	indexFile    = "index.db" // everything but bodies
+	cacheFile    = "cache.db" // may be deleted while the server is down
+	bodiesDir    = "bodies"
+	keyringFile  = "keyring"
 )
 
 // openStore opens the parts of the store and the store itself.
 func (s *server) openStore(ctx context.Context) error {
 	c := s.config
+	if err := checkManifest(c); err != nil {
+		return err
+	}
 	keys, err := openKeyring(c)
 	if err != nil {
 		return err
+	}
+	if keys.Stale() {
+		s.logger.Warn("an old master key is still there, and with it a copy of the keyring gives the keys of erased accounts back: destroy it by hand")
 	}
 	log, err := body.Open(c.file(bodiesDir), body.Options{SegmentSize: c.SegmentSize})
 	if err != nil {
@@ -55,6 +63,42 @@ func (s *server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.onClose(s.store.Close)
+	return nil
+}
+
+// manifest says what a data directory is, so that a program of another age does
+// not take it for something else.
+type manifest struct {
+	Format int `json:"format"` // of the directory as a whole: which files it has
+	Shards int `json:"shards"` // stores side by side; every account is in shard 0 while there is one
+}
+
+// checkManifest refuses a directory that this program does not understand, and
+// signs a new one.
+func checkManifest(c *Config) error {
+	ours := manifest{Format: 1, Shards: 1}
+	path := c.file(manifestFile)
+	octets, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(c.file(indexFile)); err == nil {
+			return fmt.Errorf("%s is missing although there is mail: restore it from the backup", path)
+		}
+		if octets, err = json.Marshal(ours); err != nil {
+			return fmt.Errorf("encode the manifest: %w", err)
+		}
+		return writeFile(path, append(octets, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("read the manifest: %w", err)
+	}
+	var found manifest
+	if err := json.Unmarshal(octets, &found); err != nil {
+		return fmt.Errorf("read the manifest %s: %w", path, err)
+	}
+	if found != ours {
+		return fmt.Errorf("%s says format %d with %d shards, this program knows format %d with %d: use the version of telesphore that wrote it",
+			path, found.Format, found.Shards, ours.Format, ours.Shards)
+	}
 	return nil
 }
 
@@ -115,4 +159,22 @@ func lockDirectory(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("sign the data directory's lock: %w", err)
 	}
 	return f, nil
+}
+
+// writeFile replaces a file at once: whoever looks sees the old octets or the
+// new ones. Only we may read it.
+func writeFile(path string, octets []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(octets)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
 }

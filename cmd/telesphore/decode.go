@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -71,7 +72,7 @@ func decode(text string, settings []setting) []*Mistake {
 		mistakes = append(mistakes, m)
 	}
 	slices.SortFunc(mistakes, func(a, b *Mistake) int {
-		return (a.Line-b.Line)*2 + strings.Compare(a.Key, b.Key)
+		return cmp.Or(a.Line-b.Line, strings.Compare(a.Key, b.Key))
 	})
 	return mistakes
 }

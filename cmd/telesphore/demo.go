@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -252,105 +251,46 @@ func (s *server) ensureAccount(ctx context.Context, p *demoAccount, epoch uint32
 	return a.Epoch, nil
 }
 
+// demoFile is demo.json.
+type demoFile struct {
+	Operator demoOperator  `json:"operator"`
+	CA       string        `json:"ca"`
+	Accounts []demoAccount `json:"accounts"`
+}
+
+// demoOperator is how to reach one server.
+type demoOperator struct {
+	Domain      string `json:"domain"`
+	IMAP        string `json:"imap"`
+	IMAPS       string `json:"imaps"`
+	Submission  string `json:"submission"`
+	Submissions string `json:"submissions"`
+	AdminSocket string `json:"admin_socket"`
+	Config      string `json:"config"`
+}
+
 // announce writes demo.json: everything answers.
 func (d *demo) announce(c *Config, socket string, accounts []demoAccount) error {
-	operator := map[string]string{
-		"domain": demoDomain, "admin_socket": socket, "config": d.file(demoConfig),
-	}
-	for _, door := range c.doors() {
-		operator[door.name] = door.address
-	}
-	octets, err := json.MarshalIndent(map[string]any{
-		"operator": operator, "ca": d.file(demoCA), "accounts": accounts,
+	octets, err := json.MarshalIndent(demoFile{
+		Operator: demoOperator{
+			Domain: demoDomain,
+			IMAP:   c.Listen.IMAP, IMAPS: c.Listen.IMAPS,
+			Submission: c.Listen.Submission, Submissions: c.Listen.Submissions,
+			AdminSocket: socket, Config: c.path,
+		},
+		CA:       d.file(demoCA),
+		Accounts: accounts,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", demoReady, err)
 	}
-	return writeFile(d.file(demoReady), octets)
+	return writeFile(d.file(demoReady), append(octets, '\n'))
 }
 
 // retract removes demo.json: nothing answers any more.
 func (d *demo) retract() error {
 	if err := os.Remove(d.file(demoReady)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove %s: %w", demoReady, err)
-	}
-	return nil
-}
-
-// What the demo trusts: an authority of its own.
-const (
-	demoCA         = "ca.pem"
-	demoCAKey      = "ca.key"
-	demoServer     = "server.pem"
-	demoServerKey  = "server.key"
-	demoCertMargin = 30 * 24 * time.Hour // a certificate that ends sooner is made anew
-)
-
-// demoNames are the names of the server certificate, for both of the operators
-// that the demo will have.
-func demoNames() []string {
-	return []string{
-		"localhost", "127.0.0.1", "::1",
-		"*.hopital.localhost", "*.carte.hopital.localhost",
-		"*.clinique.localhost", "*.carte.clinique.localhost",
-	}
-}
-
-// certificates makes the authority and the server's certificate, or finds them
-// from an earlier run.
-func (d *demo) certificates() (tls.Pair, error) {
-	ca, err := d.authority()
-	if err != nil {
-		return tls.Pair{}, err
-	}
-	pair := tls.Pair{Cert: d.file(demoServer), Key: d.file(demoServerKey)}
-	if identity, err := tls.Open([]tls.Pair{pair}); err == nil && len(identity.Expiring(time.Now().Add(demoCertMargin))) == 0 {
-		leaf := identity.Certificates()[0]
-		missing := slices.ContainsFunc(demoNames(), func(name string) bool {
-			return !slices.Contains(leaf.DNSNames, name) && leaf.VerifyHostname(name) != nil
-		})
-		if leaf.CheckSignatureFrom(ca.Certificate) == nil && !missing {
-			return pair, nil
-		}
-	}
-	cert, key, err := ca.Server(tls.RSA, demoNames()...)
-	if err != nil {
-		return tls.Pair{}, err
-	}
-	return pair, errors.Join(writeFile(pair.Key, key), writeFile(pair.Cert, cert))
-}
-
-// authority makes the demo's authority, or finds it from an earlier run.
-func (d *demo) authority() (*tls.Authority, error) {
-	cert, certErr := os.ReadFile(d.file(demoCA))
-	key, keyErr := os.ReadFile(d.file(demoCAKey))
-	if certErr == nil && keyErr == nil {
-		return tls.ParseAuthority(cert, key)
-	}
-	ca, err := tls.NewAuthority("Telesphore demo authority")
-	if err != nil {
-		return nil, err
-	}
-	if cert, key, err = ca.PEM(); err != nil {
-		return nil, err
-	}
-	return ca, errors.Join(writeFile(d.file(demoCAKey), key), writeFile(d.file(demoCA), cert))
-}
-
-// writeFile replaces a file at once: whoever looks sees the old octets or the
-// new ones. Only we may read it.
-func writeFile(path string, octets []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	_, err = f.Write(octets)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

@@ -189,19 +189,20 @@ func cmdDemo(ts *testscript.TestScript, neg bool, args []string) {
 
 // tell sets the script's variables from demo.json.
 func tell(ts *testscript.TestScript, octets []byte) error {
-	var told struct {
-		Operator map[string]string
-		CA       string
-		Accounts []demoAccount
-	}
+	var told demoFile
 	if err := json.Unmarshal(octets, &told); err != nil {
 		return err
 	}
-	for _, door := range []string{"imap", "imaps", "submission", "submissions", "config"} {
-		ts.Setenv(door, told.Operator[door])
+	o := &told.Operator
+	for name, value := range map[string]string{
+		"imap": o.IMAP, "imaps": o.IMAPS, "submission": o.Submission, "submissions": o.Submissions,
+		"config": o.Config, "socket": o.AdminSocket, "ca": told.CA,
+	} {
+		ts.Setenv(name, value)
+		if _, port, err := net.SplitHostPort(value); err == nil {
+			ts.Setenv(name+"_port", port)
+		}
 	}
-	ts.Setenv("socket", told.Operator["admin_socket"])
-	ts.Setenv("ca", told.CA)
 	for _, a := range told.Accounts {
 		local, _, _ := strings.Cut(a.Address, "@")
 		ts.Setenv(local, a.Password)

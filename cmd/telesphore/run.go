@@ -45,24 +45,27 @@ type server struct {
 // build opens and joins everything that c describes. Every port is taken before
 // it returns; nobody is answered before serve. lock, the lock on c's data
 // directory, is given up when all is closed again.
-func build(ctx context.Context, c *Config, lock *os.File) (s *server, err error) {
-	s = &server{config: c, listeners: make(map[string]net.Listener)}
-	s.onClose(lock.Close)
+func build(ctx context.Context, c *Config, lock *os.File) (*server, error) {
+	s := &server{config: c, listeners: make(map[string]net.Listener)}
 	s.logger, s.level = loggerTo(os.Stderr, c)
-	logger := s.logger
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
+	s.onClose(lock.Close)
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// open is build's work; what it opened before an error is close's to close.
+func (s *server) open(ctx context.Context) (err error) {
+	c, logger := s.config, s.logger
 	if s.identity, err = tls.Open(c.TLS.Certificates); err != nil {
-		return nil, fmt.Errorf("read the server's certificates: %w", err)
+		return fmt.Errorf("read the server's certificates: %w", err)
 	}
 	if err := s.listen(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.openStore(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	router := &backend.Router{Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster}
 	s.auth = &auth.Authenticator{
@@ -80,7 +83,7 @@ func build(ctx context.Context, c *Config, lock *os.File) (s *server, err error)
 	s.admin = &admind.Server{
 		Store: s.store, Auth: s.auth, Router: router, Limits: admind.DefaultLimits(), Log: logger,
 	}
-	return s, nil
+	return nil
 }
 
 // serve answers at every door until ctx ends or a door fails, then stops: the
@@ -116,7 +119,10 @@ func (s *server) serve(ctx context.Context, ready func() error) error {
 		}
 	}
 	fail(nil)
-	return errors.Join(err, s.shutdown(ctx), s.wait(&doors, cut), s.close())
+	s.shutdown(ctx)
+	cut()
+	doors.Wait()
+	return errors.Join(err, s.close())
 }
 
 // handler is who answers at a door.
@@ -133,30 +139,20 @@ func (s *server) handler(d door) func(context.Context, net.Listener) error {
 	}
 }
 
-// shutdown lets every door say goodbye at the same time.
-func (s *server) shutdown(ctx context.Context) error {
+// shutdown lets every door say goodbye at the same time, and cuts off who is slow.
+func (s *server) shutdown(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	s.logger.Info("stopping")
-	var all sync.WaitGroup
-	errs := make([]error, 3)
-	for i, shutdown := range []func(context.Context) error{s.imap.Shutdown, s.smtp.Shutdown, s.admin.Shutdown} {
-		all.Go(func() { errs[i] = shutdown(ctx) })
+	var doors sync.WaitGroup
+	for _, shutdown := range []func(context.Context) error{s.imap.Shutdown, s.smtp.Shutdown, s.admin.Shutdown} {
+		doors.Go(func() {
+			if err := shutdown(ctx); err != nil {
+				s.logger.Warn("connections were cut off", "err", err)
+			}
+		})
 	}
-	all.Wait()
-	for _, err := range errs {
-		if err != nil { // somebody was too slow: no failure of ours
-			s.logger.Warn("connections were cut off", "err", err)
-		}
-	}
-	return nil
-}
-
-// wait returns when no goroutine of serve is left.
-func (s *server) wait(doors *sync.WaitGroup, cut func()) error {
-	cut()
 	doors.Wait()
-	return nil
 }
 
 // onClose adds a step to close.

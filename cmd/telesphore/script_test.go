@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"demo": cmdDemo, "serve": cmdServe, "signal": cmdSignal, "stopped": cmdStopped,
 			"log": cmdLog, "status": cmdStatus, "talk": cmdTalk,
+			"maildir": cmdMaildir, "samemail": cmdSamemail,
 		},
 	})
 }

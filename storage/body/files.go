@@ -65,6 +65,11 @@ func (l *Log) known(last *segment) (Pos, error) {
 		return Pos{}, err
 	}
 	defer l.release(s)
+	// A process that was killed leaves octets in the page cache that no sync
+	// covered. A replay will hand them out, so they must not vanish afterwards.
+	if err := datasync(s.file); err != nil {
+		return Pos{}, fmt.Errorf("syncing segment %d: %w", s.number, err)
+	}
 	sc := l.scanner(s, s.size)
 	h, err := sc.segmentHeader()
 	if errors.Is(err, ErrVersion) {

@@ -89,6 +89,9 @@ func (l *Log) start() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return err
 	}
+	if err := syncDir(filepath.Dir(l.dir)); err != nil {
+		return err
+	}
 	if err := l.list(); err != nil {
 		return err
 	}

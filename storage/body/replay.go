@@ -3,7 +3,7 @@ package body
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"time"
 )
 
@@ -18,24 +18,37 @@ import (
 // DamageError when there is one. A replay of a live log ends at what was durable
 // when it reached the active segment.
 func (l *Log) Replay(from Pos, f func(*Record) error) error {
+	return l.replay(from, math.MaxUint32, f)
+}
+
+// Scan is Replay for one segment alone, from its beginning, for compaction: who
+// is to empty a segment must know of damage in it. ErrNoSegment when it does not
+// exist.
+func (l *Log) Scan(number uint32, f func(*Record) error) error {
+	l.mu.Lock()
+	s := l.segments[number]
+	l.mu.Unlock()
+	if s == nil {
+		return fmt.Errorf("scanning segment %d: %w", number, ErrNoSegment)
+	}
+	return l.replay(Pos{Segment: number}, number, f)
+}
+
+// replay goes from a position through the segment last.
+func (l *Log) replay(from Pos, last uint32, f func(*Record) error) error {
 	l.mu.Lock()
 	numbers := l.numbers()
 	l.mu.Unlock()
-	i, _ := slices.BinarySearch(numbers, from.Segment)
-	return l.replay(numbers[i:], from, f)
-}
-
-// Scan is Replay for one segment alone, which compaction uses: a copy that is to
-// replace a damaged segment must know what it leaves behind.
-func (l *Log) Scan(number uint32, f func(*Record) error) error {
-	return l.replay([]uint32{number}, Pos{}, f)
-}
-
-func (l *Log) replay(numbers []uint32, from Pos, f func(*Record) error) error {
 	var damages []Damage
 	var failed error
-	for _, n := range numbers {
-		p := &pass{claim: l.claim(n), f: f}
+	for i, n := range numbers {
+		if n < from.Segment || n > last {
+			continue
+		}
+		p := &pass{f: f}
+		if i+1 < len(numbers) {
+			p.claim = l.claim(n, numbers[i+1])
+		}
 		if n == from.Segment {
 			// The caller has seen everything before from.
 			p.from, p.claim = from.Offset, max(p.claim, from.Offset)
@@ -53,17 +66,10 @@ func (l *Log) replay(numbers []uint32, from Pos, f func(*Record) error) error {
 	return errors.Join(failed, &DamageError{Damages: damages})
 }
 
-// claim returns up to where the header of the next segment says that this one
-// was on disk.
-func (l *Log) claim(number uint32) uint64 {
-	l.mu.Lock()
-	numbers := l.numbers()
-	l.mu.Unlock()
-	i, _ := slices.BinarySearch(numbers, number+1)
-	if i == len(numbers) {
-		return 0
-	}
-	s, err := l.acquire(numbers[i])
+// claim returns up to where the header of the segment next says that the one
+// before it was on disk.
+func (l *Log) claim(number, next uint32) uint64 {
+	s, err := l.acquire(next)
 	if err != nil {
 		return 0
 	}

@@ -26,10 +26,10 @@
 //	24  8  date of writing, microseconds since 1970 UTC
 //	32     1+n entries of 64 octets: the log key, then the accounts in
 //	       ascending order
-//	       12  nonce, the first of the 28 octets of the trailer is of the same kind
-//	       28  nonce and tag of an AES-256-GCM seal of nothing under the master key,
-//	           with all octets before as associated data
-//	        4  CRC-32C (Castagnoli) of all octets before
+//	   12  nonce, random
+//	   16  AES-256-GCM tag under the master key over no plain text, with all
+//	       octets before the nonce as associated data
+//	    4  CRC-32C (Castagnoli) of all octets before
 //
 // Entry:
 //

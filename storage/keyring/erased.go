@@ -72,7 +72,7 @@ func parseErasures(b []byte) (erasures, error) {
 		id, date, _ := strings.Cut(line, " ")
 		account, err := strconv.ParseUint(id, 10, 32)
 		when, err2 := time.Parse(time.RFC3339, date)
-		if err != nil || err2 != nil {
+		if year := when.UTC().Year(); err != nil || err2 != nil || year < 1970 || year > 9999 {
 			return nil, fmt.Errorf("%w: line %d must be an account id, a space, a date", ErrFormat, i+2)
 		}
 		if !list.has(uint32(account)) {

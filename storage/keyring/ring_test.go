@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -87,5 +88,40 @@ func TestCreateReplacesNothing(t *testing.T) {
 	}
 	if err := Create(filepath.Join(dir, "keyring"), m); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("keyring: %v, want ErrExist", err)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	dir := t.TempDir()
+	r, m := newRing(t, dir)
+	var wg sync.WaitGroup
+	for g := range uint32(4) {
+		wg.Go(func() {
+			for i := range uint32(10) {
+				account := g*100 + i
+				if err := r.Add(account); err != nil {
+					t.Error(err)
+				}
+				a, err := r.Account(account)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				sealed := a.Seal(nil, []byte("value"), nil)
+				if i%5 == 0 {
+					if err := r.Erase(account); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				if plain, err := a.Open(nil, sealed, nil); err != nil || string(plain) != "value" {
+					t.Errorf("account %d: %q, %v", account, plain, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if r = open(t, dir, m); len(r.Erased()) != 8 || len(r.file.accounts) != 32 || r.Epoch() != 9 {
+		t.Errorf("%d erased, %d left, epoch %d", len(r.Erased()), len(r.file.accounts), r.Epoch())
 	}
 }
