@@ -91,8 +91,11 @@ const (
 
 // Accept files one message into all its targets, or into none. When it returns
 // nil the message is on disk and every later View shows it. Errors:
-// ErrOverQuota, ErrNoMailbox, ErrNoAccount, ErrKeywordLimit.
+// ErrOverQuota, ErrNoMailbox, ErrNoAccount, ErrKeywordLimit, ErrNoSpace.
 func (s *Store) Accept(ctx context.Context, c *Content, targets []Target) ([]Placed, error) {
+	if s.low.Load() {
+		return nil, ErrNoSpace
+	}
 	prepared := make([]filing, len(targets))
 	for i := range targets {
 		var err error

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-	"weak"
 )
 
 // lazy holds what may reach the disk a second late: last log-ins and what
@@ -140,6 +139,7 @@ func (s *Store) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			s.lookAtSpace()
 			err = s.flushLazy(ctx)
 		case <-s.reap:
 			err = s.tidy(ctx)
@@ -147,6 +147,27 @@ func (s *Store) keep(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.logger.Error("keeper", "cause", err)
 		}
+	}
+}
+
+// lookAtSpace notes whether the disk has room for more mail.
+func (s *Store) lookAtSpace() {
+	if s.free == nil {
+		return
+	}
+	free, err := s.free()
+	if err != nil {
+		s.logger.Error("look at the free disk space", "cause", err)
+		return
+	}
+	low := free < s.limits.FreeBytes
+	if s.low.Swap(low) == low {
+		return
+	}
+	if low {
+		s.logger.Error("disk space is running out: no more mail is taken", "free", free, "needed", s.limits.FreeBytes)
+	} else {
+		s.logger.Info("there is disk space again: mail is taken", "free", free)
 	}
 }
 
@@ -158,45 +179,4 @@ func (s *Store) tidy(ctx context.Context) error {
 		return err
 	}
 	return s.compact(ctx)
-}
-
-// sharedUIDs lets sessions that have the same mailbox selected share one list
-// of its UIDs. The list goes when the last of them lets it go.
-type sharedUIDs struct {
-	mu    sync.Mutex
-	lists map[MailboxID]sharedList // guarded by mu
-}
-
-type sharedList struct {
-	at   ModSeq
-	uids weak.Pointer[[]uint32]
-}
-
-func (u *sharedUIDs) init() { u.lists = map[MailboxID]sharedList{} }
-
-// SharedUIDs returns the mailbox's UIDs, ascending, in a list that is shared: it
-// is never changed.
-func (t *Tx) SharedUIDs(box *Mailbox) (*[]uint32, error) {
-	u := &t.s.uids
-	u.mu.Lock()
-	list := u.lists[box.ID]
-	u.mu.Unlock()
-	if uids := list.uids.Value(); uids != nil && list.at == box.HighestModSeq {
-		return uids, nil
-	}
-	uids, err := t.UIDs(box.Account, box.ID, make([]uint32, 0, box.Exists))
-	if err != nil {
-		return nil, err
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.lists) > 1000 { // those that nobody holds any more
-		for id, l := range u.lists {
-			if l.uids.Value() == nil {
-				delete(u.lists, id)
-			}
-		}
-	}
-	u.lists[box.ID] = sharedList{box.HighestModSeq, weak.Make(&uids)}
-	return &uids, nil
 }

@@ -32,6 +32,11 @@ type disk struct {
 // open opens the store in dir, making it when it is new.
 func open(t testing.TB, dir string, limits storage.Limits) *disk {
 	t.Helper()
+	return openWith(t, dir, storage.Config{Limits: limits})
+}
+
+func openWith(t testing.TB, dir string, c storage.Config) *disk {
+	t.Helper()
 	d := &disk{dir: dir}
 	must := func(err error) {
 		t.Helper()
@@ -53,9 +58,8 @@ func open(t testing.TB, dir string, limits storage.Limits) *disk {
 	must(err)
 	d.cache, err = bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true, InitialMmapSize: 1 << 26})
 	must(err)
-	d.Store, err = storage.Open(t.Context(), storage.Config{
-		DB: d.index, Cache: d.cache, Log: d.log, Keys: keys, Limits: limits, Logger: slog.New(slog.DiscardHandler),
-	})
+	c.DB, c.Cache, c.Log, c.Keys, c.Logger = d.index, d.cache, d.log, keys, slog.New(slog.DiscardHandler)
+	d.Store, err = storage.Open(t.Context(), c)
 	must(err)
 	return d
 }

@@ -42,6 +42,7 @@ var (
 	ErrNoMessage     = errors.New("storage: no such message")
 	ErrOverQuota     = errors.New("storage: over quota")
 	ErrTooMany       = errors.New("storage: too many messages in one change")
+	ErrNoSpace       = errors.New("storage: disk space is running out")
 	errView          = errors.New("storage: change inside a View")
 )
 
@@ -55,6 +56,7 @@ type Limits struct {
 	NameDepth      int   // levels of a mailbox name; default 20
 	QuotaBytes     int64 // octets per account that has no quota of its own; default 10 GiB
 	VanishedRanges int   // expunged UID ranges remembered per mailbox; default 4,096
+	FreeBytes      int64 // octets that stay free on the disk: with less, Accept answers ErrNoSpace; default 256 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -70,6 +72,9 @@ func (l Limits) withDefaults() Limits {
 	if l.QuotaBytes == 0 {
 		l.QuotaBytes = 10 << 30
 	}
+	if l.FreeBytes == 0 {
+		l.FreeBytes = 256 << 20
+	}
 	return l
 }
 
@@ -82,6 +87,10 @@ type Config struct {
 	Keys   *keyring.Ring // account keys
 	Limits Limits
 	Logger *slog.Logger
+	// Free tells how many octets are free where the store lies. A log that has
+	// met a full disk takes nothing more until restart, so the store stops
+	// before. Nil: nobody looks.
+	Free func() (int64, error)
 }
 
 // Store is the whole memory of one server.
@@ -94,8 +103,9 @@ type Store struct {
 	cache    *cache
 	watchers watchers
 	lazy     lazy
-	uids     sharedUIDs
 	bodies   atomic.Uint64 // last body ID given out
+	free     func() (int64, error)
+	low      atomic.Bool   // too little disk space is left for mail
 	reap     chan struct{} // wakes the keeper: there is something to reap
 	tidying  sync.Mutex    // held while reaping and compacting
 	stop     context.CancelFunc
@@ -115,12 +125,11 @@ type Tx struct {
 // the keeper, which Close stops.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
-		db: c.DB, log: c.Log, keys: c.Keys, limits: c.Limits.withDefaults(), logger: c.Logger,
+		db: c.DB, log: c.Log, keys: c.Keys, limits: c.Limits.withDefaults(), logger: c.Logger, free: c.Free,
 		watchers: watchers{topics: map[Topic]map[chan struct{}]bool{}},
 		reap:     make(chan struct{}, 1),
 	}
 	s.lazy.init()
-	s.uids.init()
 	if err := s.boot(ctx); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -130,6 +139,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := s.resume(ctx); err != nil {
 		return nil, fmt.Errorf("resume unfinished changes: %w", err)
 	}
+	s.lookAtSpace()
 	var err error
 	if s.cache, err = openCache(ctx, c.Cache, s); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
@@ -226,7 +236,7 @@ func (t *Tx) changed(a AccountID, m MailboxID) {
 	t.wake = append(t.wake, Topic{a, m}, Topic{a, 0})
 }
 
-// account returns the account's keys.
+// keys returns the account's keys.
 func (t *Tx) keys(a AccountID) (*keyring.Account, error) { return t.s.accountKeys(a) }
 
 func (s *Store) accountKeys(a AccountID) (*keyring.Account, error) {

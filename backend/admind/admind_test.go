@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -195,6 +196,45 @@ func TestShutdownEndsIdleCallers(t *testing.T) {
 	}
 	if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// TestStrangerIsRefused calls as another user, which only root can do; the file
+// is opened to everybody, so that the kernel's word alone decides.
+func TestStrangerIsRefused(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Log("only root can call as somebody else")
+		return
+	}
+	dir, err := os.MkdirTemp("/tmp", "admind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	_, at := start(t, filepath.Join(dir, "admin.sock"), admind.DefaultLimits())
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(at, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error)
+	go func() {
+		// The thread becomes somebody else for good: it ends with this goroutine.
+		runtime.LockOSThread()
+		const keep, nobody = ^uintptr(0), 65534
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, keep, nobody, keep); errno != 0 {
+			result <- errno
+			return
+		}
+		c, err := admind.Dial(context.Background(), at)
+		if err != nil {
+			result <- err
+			return
+		}
+		defer c.Close()
+		_, err = c.Do(context.Background(), &admind.Request{Op: admind.AccountList})
+		result <- err
+	}()
+	if err := <-result; !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("a stranger got %v", err)
 	}
 }
 

@@ -16,7 +16,7 @@ func (s *session) capabilities() string {
 		list = append(list,
 			"IDLE", "NAMESPACE", "CHILDREN", "UIDPLUS", "MOVE", "UNSELECT",
 			"LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE",
-			"ESEARCH", "STATUS=SIZE", "CONDSTORE", "BINARY", "UTF8=ACCEPT",
+			"ESEARCH", "SEARCHRES", "STATUS=SIZE", "CONDSTORE", "BINARY", "UTF8=ACCEPT",
 			"OBJECTID", "SAVEDATE",
 			"APPENDLIMIT="+strconv.FormatInt(s.srv.Limits.Message, 10))
 	default:
@@ -94,7 +94,7 @@ func (s *session) enable(ctx context.Context, tag string) (string, error) {
 	for _, name := range names {
 		switch name {
 		case "CONDSTORE":
-			s.condstore = true
+			s.enableCondStore()
 		case "UTF8=ACCEPT":
 			s.utf8 = true
 		case "IMAP4REV2":

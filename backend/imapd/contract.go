@@ -21,6 +21,11 @@ type selection struct {
 	// what was expunged meanwhile until the client has been told so.
 	UIDs []uint32
 
+	// Saved is what "$" stands for: UIDs that the last SEARCH with SAVE found,
+	// ascending. Save replaces it (RFC 9051 section 6.4.4.1).
+	Saved []uint32
+	Save  func(uids []uint32)
+
 	// Recent says whether the message has \Recent in this session. Nil when the
 	// client speaks IMAP4rev2, which has no such flag.
 	Recent func(uid uint32) bool
@@ -67,20 +72,3 @@ var (
 	errUnknownCTE    = errors.New("imapd: content transfer encoding not known") // NO [UNKNOWN-CTE]
 	errCutShort      = errors.New("imapd: reply broken off inside a literal")   // nothing can be said any more: close the connection
 )
-
-// The two families, as the session calls them. Both parse up to the end of the
-// command, End included; errors of parse are the Decoder's or one of the above,
-// and the session calls Discard after them.
-//
-//	func fetchParse(d *wire.Decoder, uid bool) (*fetchCommand, error)    // behind "FETCH" or "UID FETCH", before its SP
-//	func (c *fetchCommand) condStore() bool                              // turns CONDSTORE on (RFC 7162 section 3.1)
-//	func (c *fetchCommand) run(ctx context.Context, s *selection) error
-//	func searchParse(d *wire.Decoder, uid bool, l *SearchLimits) (*searchCommand, error)
-//	func (c *searchCommand) condStore() bool
-//	func (c *searchCommand) run(ctx context.Context, s *selection, tag string) error
-//
-// A sequence number beyond the view is a *wire.SyntaxError of run (BAD).
-//
-// For STORE and for what IDLE and NOOP announce:
-//
-//	func fetchAppendFlags(e *wire.Encoder, f storage.Flags, keywords uint64, names []string, recent bool) // "(\Seen $Work)"

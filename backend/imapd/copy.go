@@ -19,7 +19,7 @@ func moveMessages(uid bool) func(*session, context.Context, string) (string, err
 // copy is COPY and MOVE (RFC 9051 sections 6.4.7 and 6.4.8).
 func (s *session) copy(ctx context.Context, uid, move bool) (string, error) {
 	s.dec.SP()
-	set := s.dec.Set()
+	set, saved := s.dec.SetOrSaved()
 	s.dec.SP()
 	name := s.dec.Mailbox()
 	if err := s.dec.End(); err != nil {
@@ -28,7 +28,7 @@ func (s *session) copy(ctx context.Context, uid, move bool) (string, error) {
 	if move && s.view.readOnly {
 		return "", errReadOnly
 	}
-	uids, err := s.view.resolve(set, uid)
+	uids, err := s.view.resolve(set, saved, uid)
 	if err != nil {
 		return "", err
 	}
@@ -94,14 +94,14 @@ func (s *session) expungeAll(ctx context.Context, v *view) error {
 // uidExpunge is UID EXPUNGE (RFC 9051 section 6.4.9).
 func (s *session) uidExpunge(ctx context.Context, tag string) (string, error) {
 	s.dec.SP()
-	set := s.dec.Set()
+	set, saved := s.dec.SetOrSaved()
 	if err := s.dec.End(); err != nil {
 		return "", err
 	}
 	if s.view.readOnly {
 		return "", errReadOnly
 	}
-	uids, err := s.view.resolve(set, true)
+	uids, err := s.view.resolve(set, saved, true)
 	if err != nil || len(uids) == 0 {
 		return "", err // without this, no UIDs would mean all
 	}

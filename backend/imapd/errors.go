@@ -179,6 +179,8 @@ func judgeStore(err error) (answer, bool) {
 		return answer{"NO", "EXPUNGEISSUED", "Message is gone", false}, true
 	case errors.Is(err, storage.ErrOverQuota):
 		return answer{"NO", "OVERQUOTA", "Mailbox is full", false}, true
+	case errors.Is(err, storage.ErrNoSpace):
+		return answer{"NO", "UNAVAILABLE", "The server has no room for more mail at the moment, try again later", false}, true
 	case errors.Is(err, storage.ErrTooMany):
 		return answer{"NO", "LIMIT", "Too many messages at once", false}, true
 	case errors.Is(err, storage.ErrNoAccount):

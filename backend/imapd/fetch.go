@@ -48,6 +48,7 @@ type fetchItem struct {
 // fetchCommand is a FETCH or UID FETCH.
 type fetchCommand struct {
 	set   wire.Set
+	saved bool // "$" instead of set
 	uid   bool
 	items []fetchItem
 	seen  bool // an item sets \Seen
@@ -96,13 +97,14 @@ type fetchRun struct {
 	ctx      context.Context
 	keywords []string
 	rows     []fetchRow
-	gone     int // messages of the view that are there no more
-	flushes  int // of replies
+	gone     int   // messages of the view that are there no more
+	failed   error // of the first message that could not be read
+	flushes  int   // of replies
 }
 
 // run answers the command: everything but the tagged line.
 func (c *fetchCommand) run(ctx context.Context, s *selection) error {
-	ranges, err := s.resolve(c.set, c.uid)
+	ranges, err := s.resolveOrSaved(c.set, c.saved, c.uid)
 	if err != nil {
 		return err
 	}
@@ -116,10 +118,10 @@ func (c *fetchCommand) run(ctx context.Context, s *selection) error {
 			return err
 		}
 	}
-	if r.gone > 0 {
+	if r.failed == nil && r.gone > 0 {
 		return errExpungeIssued
 	}
-	return nil
+	return r.failed
 }
 
 // chunk answers the messages of ranges.

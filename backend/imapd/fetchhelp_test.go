@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +11,6 @@ import (
 	"telesphore/backend/imapd/wire"
 	"telesphore/backend/message"
 	"telesphore/storage"
-	"telesphore/storage/body"
-	"telesphore/storage/bolt"
-	"telesphore/storage/keyring"
 )
 
 // testInbox is an INBOX in a real store, with what a session would know of it.
@@ -29,30 +25,11 @@ type testInbox struct {
 
 func newTestInbox(t testing.TB) *testInbox {
 	t.Helper()
-	dir := t.TempDir()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	source := keyring.MasterFile{Path: filepath.Join(dir, "master.key")}
-	must(keyring.CreateMasterFile(source.Path))
-	must(keyring.Create(filepath.Join(dir, "keyring"), source))
-	keys, err := keyring.Open(filepath.Join(dir, "keyring"), source)
-	must(err)
-	log, err := body.Open(filepath.Join(dir, "bodies"), body.Options{SegmentSize: 64 << 20})
-	must(err)
-	index, err := bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{BeforeCommit: log.Flush, InitialMmapSize: 1 << 28})
-	must(err)
-	cache, err := bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true, InitialMmapSize: 1 << 28})
-	must(err)
-	quiet := slog.New(slog.DiscardHandler)
-	store, err := storage.Open(t.Context(), storage.Config{DB: index, Cache: cache, Log: log, Keys: keys, Logger: quiet})
-	must(err)
-	t.Cleanup(func() { must(errors.Join(store.Close(), index.Close(), cache.Close(), log.Close())) })
+	store, quiet := openStore(t), slog.New(slog.DiscardHandler)
 	a := &storage.Account{Addresses: []string{"a@hopital.test"}, Password: "x"}
-	must(store.NewAccount(t.Context(), a))
+	if err := store.NewAccount(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
 	f := &testInbox{t: t, limits: wire.DefaultLimits()}
 	f.selection = selection{
 		Store: store, Account: a.ID, Log: quiet, Out: &wire.Encoder{},

@@ -10,7 +10,7 @@ import (
 func fetchParse(d *wire.Decoder, uid bool) (*fetchCommand, error) {
 	c := &fetchCommand{uid: uid}
 	d.SP()
-	c.set = d.Set()
+	c.set, c.saved = d.SetOrSaved()
 	d.SP()
 	if d.Peek() == '(' {
 		d.List(func() { c.parseItem(d, d.Word()) })

@@ -3,6 +3,7 @@ package imapd
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -36,7 +37,8 @@ func (it fetchItem) needsMessage() bool {
 	return false
 }
 
-// ownField says whether name may stand in the prefix that differs for each recipient of a message.
+// ownField says whether name may stand in the prefix that differs for each
+// recipient of a message: the fields that backend.Router puts there.
 func ownField(name string) bool {
 	return strings.EqualFold(name, "Return-Path") || strings.EqualFold(name, "Delivered-To")
 }
@@ -106,15 +108,27 @@ func (r *fetchRun) writeFromMessages() error {
 	return nil
 }
 
+// writeFromMessage answers from the octets of a message. One that cannot be
+// read does not keep the others from being answered: its error is for the end.
 func (r *fetchRun) writeFromMessage(row *fetchRow, block []byte) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	src, err := r.open(row, block)
-	if errors.Is(err, storage.ErrNoMessage) {
+	err := r.openAndWrite(row, block)
+	switch {
+	case err == nil:
+	case errors.Is(err, storage.ErrNoMessage):
 		r.gone++
-		return nil
+	case errors.Is(err, errCutShort), r.ctx.Err() != nil:
+		return err
+	case r.failed == nil:
+		r.failed = fmt.Errorf("fetch object %d: %w", row.Object, err)
 	}
+	return nil
+}
+
+func (r *fetchRun) openAndWrite(row *fetchRow, block []byte) error {
+	src, err := r.open(row, block)
 	if err != nil {
 		return err
 	}

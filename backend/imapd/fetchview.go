@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"iter"
+	"slices"
 	"sort"
 
 	"telesphore/backend/imapd/wire"
@@ -10,6 +11,25 @@ import (
 
 // viewRange is the messages with indexes from..to-1 of a view.
 type viewRange struct{ from, to int }
+
+// resolveOrSaved is resolve, or with saved the messages of "$" that are in the view.
+func (s *selection) resolveOrSaved(set wire.Set, saved, uid bool) ([]viewRange, error) {
+	if !saved {
+		return s.resolve(set, uid)
+	}
+	var out []viewRange
+	for _, uid := range s.Saved {
+		i, found := slices.BinarySearch(s.UIDs, uid)
+		switch n := len(out); {
+		case !found:
+		case n > 0 && out[n-1].to == i:
+			out[n-1].to++
+		default:
+			out = append(out, viewRange{i, i + 1})
+		}
+	}
+	return out, nil
+}
 
 // resolve finds the messages of set in the view. UIDs that the view does not
 // hold are passed over; a sequence number that it does not is an error.

@@ -146,6 +146,19 @@ func TestAutologout(t *testing.T) {
 	stalled.closed("* BYE Autologout, no command for too long")
 }
 
+// A client that does not shake hands is not waited for.
+func TestHandshakeLimit(t *testing.T) {
+	l := newLab(t, func(s *Server) { s.Limits.Handshake = 50 * time.Millisecond })
+	silent, err := net.Dial("tcp", l.secure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newClient(t, silent).closed()
+	c := l.dial()
+	c.ok("STARTTLS")
+	c.closed()
+}
+
 // A session ends when its account is disabled or its password changed.
 func TestAccountChanges(t *testing.T) {
 	ctx := context.Background()

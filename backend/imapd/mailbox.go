@@ -153,7 +153,9 @@ func (s *session) status(ctx context.Context, tag string) (string, error) {
 	if err := s.dec.End(); err != nil {
 		return "", err
 	}
-	s.condstore = s.condstore || slices.Contains(items, "HIGHESTMODSEQ")
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		s.enableCondStore()
+	}
 	var mb *storage.Mailbox
 	var recent uint64
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) (err error) {

@@ -35,6 +35,8 @@ func search(uid bool) func(*session, context.Context, string) (string, error) {
 // beforeMessages brings the view up to date, but for expunges, so that the
 // command may tell the ModSeqs it finds.
 func (s *session) beforeMessages(ctx context.Context, condstore bool) error {
-	s.condstore = s.condstore || condstore
+	if condstore {
+		s.enableCondStore()
+	}
 	return s.refresh(ctx, false)
 }

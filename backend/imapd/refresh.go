@@ -163,7 +163,7 @@ func (s *session) selection() *selection {
 	v := s.view
 	sel := &selection{
 		Store: s.srv.Store, Account: s.account, Mailbox: v.Mailbox, ReadOnly: v.readOnly,
-		UIDs: v.snap.uids, Known: s.known, Told: s.told, MaxModSeq: v.cursor,
+		UIDs: v.snap.uids, Saved: v.saved, Save: func(uids []uint32) { v.saved = uids }, Known: s.known, Told: s.told, MaxModSeq: v.cursor,
 		CondStore: s.condstore, Rev2: s.rev2,
 		Limits: &s.srv.Limits.Search, Log: s.log, Out: &s.out, Flush: s.flush,
 	}
@@ -173,11 +173,20 @@ func (s *session) selection() *selection {
 	return sel
 }
 
-// told notes that the running command has told a change.
+// told notes that FETCH has told a change. With CONDSTORE it could not tell
+// its ModSeq, which lies behind the cursor: that is left to refresh.
 func (s *session) told(p *storage.Placement) {
 	s.dirty = true
-	if s.view.told == nil {
-		s.view.told = make(map[uint32]storage.ModSeq)
+	if !s.condstore {
+		s.view.noteTold(p.UID, p.ModSeq)
 	}
-	s.view.told[p.UID] = p.ModSeq
+}
+
+// enableCondStore notes that the client knows of ModSeqs. When a mailbox is
+// selected already it learns from where on (RFC 7162 section 3.1).
+func (s *session) enableCondStore() {
+	if !s.condstore && s.view != nil {
+		s.out.Raw("* OK [HIGHESTMODSEQ ").Num(uint64(s.view.cursor)).Raw("] Latest change told\r\n")
+	}
+	s.condstore = true
 }

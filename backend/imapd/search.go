@@ -50,6 +50,7 @@ type searchKey struct {
 	kids   []*searchKey
 	set    wire.Set
 	uid    bool        // set holds UIDs
+	saved  bool        // "$" instead of set
 	ranges []viewRange // set in the view
 	flags  storage.Flags
 	mask   uint64 // bit of keyword text
@@ -68,6 +69,7 @@ const (
 	searchMax
 	searchAll
 	searchCount
+	searchSave
 )
 
 // searchCommand is a SEARCH or UID SEARCH.
@@ -135,6 +137,8 @@ func (c *searchCommand) parseReturn(d *wire.Decoder) {
 			c.options |= searchAll
 		case "COUNT":
 			c.options |= searchCount
+		case "SAVE":
+			c.options |= searchSave
 		default:
 			d.Fail("unknown result option")
 		}
@@ -180,8 +184,9 @@ func (c *searchCommand) parseKey(d *wire.Decoder, word string) *searchKey {
 		return k
 	case word == "" && p == '(':
 		d.List(func() { k.kids = append(k.kids, c.parseKey(d, "")) })
-	case word == "" && (p == '*' || p >= '0' && p <= '9'):
-		k.kind, k.set = searchSet, d.Set()
+	case word == "" && (p == '$' || p == '*' || p >= '0' && p <= '9'):
+		k.kind = searchSet
+		k.set, k.saved = d.SetOrSaved()
 	default:
 		if word == "" {
 			word = d.Word()
@@ -206,7 +211,8 @@ func (c *searchCommand) parseNamed(d *wire.Decoder, k *searchKey, word string) {
 		k.kind, k.kids = searchOr, []*searchKey{a, c.parseKey(d, "")}
 	case "UID":
 		d.SP()
-		k.kind, k.uid, k.set = searchSet, true, d.Set()
+		k.kind, k.uid = searchSet, true
+		k.set, k.saved = d.SetOrSaved()
 	case "LARGER", "SMALLER":
 		d.SP()
 		k.kind, k.number = searchLarger, d.Number64()

@@ -67,8 +67,8 @@ func TestSearchRefuses(t *testing.T) {
 	for _, keys := range []string{
 		"", "FOO", "()", "(ALL", "ALL)", "ALL  ALL", "ALL ", "NOT", "OR ALL", "OR ALL ALL)", "KEYWORD", "KEYWORD \\Seen", "UNALL", "UNBODY x", "UNOLD",
 		"BEFORE 32-Mar-2024", "BEFORE", "ON 2024-03-01", "LARGER x", "LARGER -1", "HEADER x", "BODY", "BODY {1+}\r\n\xe9", "BODY \"\xe9\"",
-		"0", "1:", "UID x", "$", "MODSEQ x", "MODSEQ \"/flags/\" all 1", "MODSEQ \"/flags/\\\\Seen\" none 1", "MODSEQ 9223372036854775808",
-		"CHARSET", "CHARSET UTF-8", "ALL CHARSET UTF-8", "RETURN (MIN)", "RETURN ALL", "RETURN (FOO) ALL", "RETURN (MIN MAX ALL", "RETURN (SAVE) ALL",
+		"0", "1:", "UID x", "$1", "MODSEQ x", "MODSEQ \"/flags/\" all 1", "MODSEQ \"/flags/\\\\Seen\" none 1", "MODSEQ 9223372036854775808",
+		"CHARSET", "CHARSET UTF-8", "ALL CHARSET UTF-8", "RETURN (MIN)", "RETURN ALL", "RETURN (FOO) ALL", "RETURN (MIN MAX ALL", "RETURN (SAVED) ALL",
 		"CHARSET UTF-8 RETURN () ALL",
 	} {
 		f.refused("SEARCH " + keys)

@@ -198,11 +198,11 @@ func (k *searchKey) bind(keywords []string) {
 func (k *searchKey) place(s *selection) error {
 	if k.kind == searchSet {
 		set := k.set
-		if !k.uid {
+		if !k.uid && !k.saved {
 			set = clip(set.Resolve(uint32(len(s.UIDs))), uint32(len(s.UIDs)))
 		}
 		var err error
-		if k.ranges, err = s.resolve(set, k.uid); err != nil {
+		if k.ranges, err = s.resolveOrSaved(set, k.saved, k.uid); err != nil {
 			return err
 		}
 	}

@@ -38,12 +38,42 @@ func (c *searchCommand) run(ctx context.Context, s *selection, tag string) error
 	if err := c.key.place(s); err != nil {
 		return err
 	}
+	if c.options&searchSave != 0 {
+		s.Save(nil) // what stays when the search fails
+	}
 	for chunk := range batches(c.key.narrow([]viewRange{{0, len(s.UIDs)}}), fetchChunk) {
 		if err := r.chunk(chunk); err != nil {
 			return err
 		}
 	}
+	if c.options&searchSave != 0 {
+		s.Save(r.toSave())
+	}
+	if c.options == searchSave {
+		return nil // nothing else was asked for
+	}
 	return r.answer(tag)
+}
+
+// toSave is what SAVE keeps: what the answer tells, or all that was found (RFC
+// 9051 section 6.4.4.4, table 1).
+func (r *searchRun) toSave() []uint32 {
+	hits := r.found
+	if n := len(hits); n > 0 && r.options&(searchAll|searchCount) == 0 {
+		switch r.options & (searchMin | searchMax) {
+		case searchMin:
+			hits = hits[:1]
+		case searchMax:
+			hits = hits[n-1:]
+		case searchMin | searchMax:
+			hits = []searchHit{hits[0], hits[n-1]}
+		}
+	}
+	uids := make([]uint32, len(hits))
+	for i, h := range hits {
+		uids[i] = r.UIDs[h.index]
+	}
+	return slices.Compact(uids)
 }
 
 // chunk decides the messages of ranges.
@@ -143,8 +173,13 @@ func (r *searchRun) judgeGroup(group []searchMessage) error {
 		if !open[i] {
 			continue
 		}
-		if err := r.judgeOctets(&group[i], blocks[i]); err != nil {
+		err := r.judgeOctets(&group[i], blocks[i])
+		switch {
+		case err == nil, errors.Is(err, storage.ErrNoMessage):
+		case errors.Is(err, errTooCostly), r.ctx.Err() != nil:
 			return err
+		default: // a damaged message must not make the others unfindable
+			r.Log.Error("SEARCH passes over a message", "object", group[i].Object, "err", err)
 		}
 	}
 	return nil
@@ -159,9 +194,6 @@ func (r *searchRun) judgeOctets(m *searchMessage, block []byte) error {
 		return errTooCostly
 	}
 	body, err := r.Store.Open(r.ctx, r.Account, m.Object)
-	if errors.Is(err, storage.ErrNoMessage) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -34,12 +34,14 @@ func (s *session) open(ctx context.Context, readOnly bool) (string, error) {
 	if err := s.dec.End(); err != nil {
 		return "", err
 	}
-	s.condstore = s.condstore || condstore
 	if s.view != nil {
 		// RFC 9051 section 7.1: what follows is about the other mailbox. The
 		// former one is closed also when the new one cannot be opened.
 		s.leaveMailbox()
 		s.out.Raw("* OK [CLOSED] Previous mailbox closed\r\n")
+	}
+	if condstore {
+		s.enableCondStore()
 	}
 	v, mb, err := s.look(ctx, name, readOnly)
 	if err != nil {

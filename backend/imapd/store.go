@@ -36,11 +36,7 @@ func (s *session) storeFlags(ctx context.Context, uid bool) (string, error) {
 	if s.view.readOnly {
 		return "", errReadOnly
 	}
-	if r.change.Conditional {
-		s.condstore = true
-	}
-	// A client that names messages may be told of all changes but expunges first.
-	if err := s.refresh(ctx, false); err != nil {
+	if err := s.beforeMessages(ctx, r.change.Conditional); err != nil {
 		return "", err
 	}
 	var done storeOutcome
@@ -79,7 +75,7 @@ func (s *session) parseStore(uid bool) (*storeRequest, error) {
 	r := &storeRequest{uid: uid}
 	d := s.dec
 	d.SP()
-	set := d.Set()
+	set, saved := d.SetOrSaved()
 	d.SP()
 	if d.Peek() == '(' {
 		d.List(func() {
@@ -106,7 +102,7 @@ func (s *session) parseStore(uid bool) (*storeRequest, error) {
 		return nil, err
 	}
 	var err error
-	r.set, err = s.view.resolve(set, uid)
+	r.set, err = s.view.resolve(set, saved, uid)
 	return r, err
 }
 
@@ -186,7 +182,9 @@ func (s *session) tellStored(ctx context.Context, r *storeRequest, done *storeOu
 	s.known(keywords)
 	for i := range news {
 		f := &news[i]
-		s.told(&storage.Placement{UID: f.uid, ModSeq: f.modseq})
+		if f.modseq <= ceiling {
+			v.noteTold(f.uid, f.modseq)
+		}
 		f.modseq = min(f.modseq, ceiling)
 		if !r.silent || s.condstore {
 			s.writeStored(f, r)

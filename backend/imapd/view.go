@@ -25,6 +25,8 @@ type view struct {
 	keywords []string           // those announced in FLAGS; keywords[i] is bit i
 	recent   []storage.UIDRange // what has \Recent here
 
+	saved []uint32 // what "$" stands for, ascending
+
 	// told are changes that a FETCH response of the running command has told.
 	told map[uint32]storage.ModSeq
 }
@@ -157,6 +159,14 @@ func without(uids, gone []uint32, more int) []uint32 {
 	return left
 }
 
+// noteTold notes that the running command has told a change of a message.
+func (v *view) noteTold(uid uint32, at storage.ModSeq) {
+	if v.told == nil {
+		v.told = make(map[uint32]storage.ModSeq)
+	}
+	v.told[uid] = at
+}
+
 // seq returns the sequence number of a UID, 0 when the client does not know it.
 func (v *view) seq(uid uint32) uint32 {
 	i, ok := slices.BinarySearch(v.snap.uids, uid)
@@ -196,10 +206,13 @@ func (v *view) countRecent() int {
 	return n
 }
 
-// resolve turns what a client sent, sequence numbers or UIDs, into UIDs of
+// resolve turns what a client sent, sequence numbers, UIDs or "$", into UIDs of
 // messages. A sequence number that the client cannot know is a syntax error
 // (RFC 9051 section 9, seq-number).
-func (v *view) resolve(set wire.Set, uid bool) (storage.UIDSet, error) {
+func (v *view) resolve(set wire.Set, saved, uid bool) (storage.UIDSet, error) {
+	if saved {
+		return appendRuns(nil, v.saved), nil
+	}
 	uids := v.snap.uids
 	if uid {
 		last := uint32(0)

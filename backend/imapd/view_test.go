@@ -217,3 +217,22 @@ func TestIdle(t *testing.T) {
 	c.send("DONE")
 	c.want("i OK …")
 }
+
+// SEARCH RETURN (SAVE) keeps what it finds for "$" (RFC 9051 section 6.4.4.1).
+func TestSavedSearch(t *testing.T) {
+	l := newLab(t, nil)
+	l.login().fill("INBOX", 6)
+	c := l.open("INBOX")
+	c.exchange("SEARCH RETURN (SAVE) 2:4", "OK …")
+	c.exchange("FETCH $ UID", "OK …", "* 2 FETCH (UID 2)", "* 3 FETCH (UID 3)", "* 4 FETCH (UID 4)")
+	c.exchange("UID SEARCH RETURN (COUNT) UID $ NOT 3", "OK …", "* ESEARCH (TAG …) UID COUNT 2")
+	c.exchange("STORE $ +FLAGS.SILENT (\\Flagged)", "OK …")
+	c.exchange("MOVE $ Archive", "OK …", "* OK [COPYUID … 2:4 1:3] Moved", "* 2 EXPUNGE", "* 2 EXPUNGE", "* 2 EXPUNGE")
+	c.exchange("FETCH $ UID", "OK …")
+	c.exchange("SEARCH RETURN (SAVE MIN MAX) ALL", "OK …", "* ESEARCH (TAG …) MIN 1 MAX 3")
+	c.exchange("COPY $ Archive", "OK [COPYUID … 1,6 4:5] …")
+	c.exchange("SEARCH NOSUCHKEY", "BAD …")
+	c.exchange("UID FETCH $ UID", "OK …", "* 1 FETCH (UID 1)", "* 3 FETCH (UID 6)")
+	c.ok("SELECT INBOX")
+	c.exchange("FETCH $ UID", "OK …")
+}

@@ -140,8 +140,7 @@ func (p *addressParser) complete() bool {
 func (p *addressParser) angle() {
 	p.b = skipBlanks(p.b)
 	if len(p.b) > 0 && p.b[0] == '@' {
-		head := p.b[:min(len(p.b), longestPath)]
-		if end := bytes.IndexAny(head, ":>"); end > 0 && p.b[end] == ':' {
+		if end := bytes.IndexAny(p.b, ":><"); end > 0 && p.b[end] == ':' {
 			p.out.route = withoutSpace(p.b[:end])
 			p.b = p.b[end+1:]
 		}
@@ -212,17 +211,10 @@ func (p *addressParser) skipWord() {
 	}
 }
 
-// How far the end of a domain literal and of a route is looked for: what RFC 5321 sections
-// 4.5.3.1.2 and 4.5.3.1.3 allow, four times.
-const (
-	longestDomain = 4 * 255
-	longestPath   = 4 * 256
-)
-
 // domainLiteral reads "[192.0.2.1]", brackets included.
 func (p *addressParser) domainLiteral() []byte {
-	end := bytes.IndexAny(p.b[:min(len(p.b), longestDomain)], "],;<>\r\n")
-	if end < 0 || p.b[end] != ']' {
+	end := bytes.IndexAny(p.b[1:], "[],;<>\r\n") + 1
+	if end < 1 || p.b[end] != ']' {
 		w := p.b[:1]
 		p.b = p.b[1:]
 		return w

@@ -1,5 +1,5 @@
 // Package message reads a mail message octet by octet: its envelope, its body
-// structure, where each section begins and ends, its decoded text.
+// structure, the place of each section, its decoded text.
 //
 // Nothing here changes a message or fails on one: what is malformed is
 // described as well as its octets allow. Offsets count octets from the start

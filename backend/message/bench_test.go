@@ -120,3 +120,21 @@ func BenchmarkTexts(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkSearchHeader(b *testing.B) {
+	header := Describe(sample(1, 4<<10)).Header
+	b.Run("subject", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			for _, v := range HeaderValues(header, "Subject") {
+				DecodeHeader(v)
+			}
+		}
+	})
+	b.Run("to", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			Addresses(header, "To")
+		}
+	})
+}

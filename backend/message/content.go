@@ -122,10 +122,12 @@ func (c *content) describe(part *Part, digest bool) {
 	}
 }
 
-// octets makes a composite part that is not looked into a leaf. Its true type would
-// ask for parts in BODYSTRUCTURE.
-func (c *content) octets(part *Part) {
-	part.Type, part.Subtype, part.Charset, c.parameters = "application", "octet-stream", "", nil
+// makeLeaf describes a composite part that is not looked into as octets: its true
+// type would ask for parts in BODYSTRUCTURE.
+func (c *content) makeLeaf(part *Part) {
+	if part.IsMultipart() || isMessageType(part) {
+		part.Type, part.Subtype, part.Charset, c.parameters = "application", "octet-stream", "", nil
+	}
 }
 
 // isMessageType tells an embedded message (RFC 2046 section 5.2.1, RFC 6532 section

@@ -209,6 +209,7 @@ func TestPreview(t *testing.T) {
 		{"at most 200 characters", "Content-Type: text/plain; charset=utf-8\n\n" + long, strings.TrimSpace(long[:300])},
 		{"quoted-printable", "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\ncaf=E9 =\nnoir\n", "café noir"},
 		{"HTML", "Content-Type: text/html\n\n<html><head><title>t</title><style>p{}</style></head><body><p>Good&nbsp;morning<br>Ann &amp; Bo</p><script>x</script>\n", "Good morning Ann & Bo"},
+		{"HTML that closes nothing", "Content-Type: text/html\n\n<html><head><title>t</title><body><p>Good <b>morn</b>ing<!-- x --> &lt;Ann\n", "Good morning <Ann"},
 		{"first of alternatives", "Content-Type: multipart/alternative; boundary=b\n\n--b\n\nplain\n--b\nContent-Type: text/html\n\n<p>html\n--b--\n", "plain"},
 		{"no text", "Content-Type: image/png\n\nxxxx\n", ""},
 		{"an embedded message only", "Content-Type: message/rfc822\n\n\nsecret\n", ""},

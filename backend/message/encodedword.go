@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"strings"
+	"unicode/utf8"
 )
 
 // longestEncodedWord bounds the search for the end of an encoded word. RFC 2047 section
@@ -55,7 +56,7 @@ func encodedWordLength(b []byte) int {
 		at += i + 1
 	}
 	end := bytes.Index(head[at:], []byte("?="))
-	if end < 0 || bytes.IndexAny(head[at:at+end], " \t\r\n") >= 0 {
+	if end < 0 || bytes.ContainsAny(head[at:at+end], " \t\r\n") {
 		return 0
 	}
 	return at + end + 2
@@ -66,6 +67,9 @@ func encodedWordLength(b []byte) int {
 // UTF-8 or else Windows-1252.
 func DecodeHeader(raw string) string {
 	if !strings.Contains(raw, "=?") {
+		if utf8.ValidString(raw) {
+			return raw
+		}
 		return string(toUTF8("", []byte(raw)))
 	}
 	var d headerDecoder

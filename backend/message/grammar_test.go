@@ -18,7 +18,7 @@ type (
 )
 
 // reader reads values.
-type reader struct{ b []byte }
+type reader struct{ b, last []byte }
 
 func readWire(b []byte) (v any, err error) {
 	defer func() {
@@ -26,7 +26,7 @@ func readWire(b []byte) (v any, err error) {
 			err = fmt.Errorf("%v in %q", r, b)
 		}
 	}()
-	r := reader{b}
+	r := reader{b: b}
 	v = r.value()
 	if len(r.b) > 0 {
 		return nil, fmt.Errorf("octets left over: %q", r.b)
@@ -39,7 +39,7 @@ func (r *reader) next() byte {
 		panic("unexpected end")
 	}
 	c := r.b[0]
-	r.b = r.b[1:]
+	r.last, r.b = r.b, r.b[1:]
 	return c
 }
 
@@ -83,9 +83,9 @@ func (r *reader) list() list {
 			if _, ok := l[len(l)-1].(list); !ok {
 				panic("no blank")
 			}
-			r.b = append([]byte{c}, r.b...)
+			r.b = r.last
 		case first && c != ')':
-			r.b = append([]byte{c}, r.b...)
+			r.b = r.last
 		default:
 			panic(fmt.Sprintf("octet %q in a list", c))
 		}

@@ -1,6 +1,9 @@
 package message
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // crlf writes a message with the line ends of the network.
 func crlf(s string) []byte { return []byte(strings.ReplaceAll(s, "\n", "\r\n")) }
@@ -48,13 +51,20 @@ func deepMessages(depth int) []byte {
 
 // deepMultiparts are multiparts in one another, all closed.
 func deepMultiparts(depth int) []byte {
-	var open, closing strings.Builder
-	for i := range depth {
-		b := strings.Repeat("x", i%7) + string(rune('a'+i%26))
-		open.WriteString("Content-Type: multipart/mixed; boundary=" + b + "\n\n--" + b + "\n")
-	}
+	var closing strings.Builder
 	for i := depth - 1; i >= 0; i-- {
-		closing.WriteString("\n--" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + "--\n")
+		closing.WriteString("\n--x" + strconv.Itoa(i) + "--\n")
 	}
-	return crlf(open.String() + "\nbody\n" + closing.String())
+	return crlf(openMultiparts(depth, "x") + "\nbody\n" + closing.String())
+}
+
+// openMultiparts begins multiparts in one another, whose boundaries are a prefix and a
+// number.
+func openMultiparts(depth int, prefix string) string {
+	var s strings.Builder
+	for i := range depth {
+		b := prefix + strconv.Itoa(i)
+		s.WriteString("Content-Type: multipart/mixed; boundary=" + b + "\n\n--" + b + "\n")
+	}
+	return s.String()
 }

@@ -91,30 +91,45 @@ func htmlText(document []byte) []byte {
 	var text []byte
 	z := html.NewTokenizer(bytes.NewReader(document))
 	for hidden := 0; len(text) < previewPlain; {
-		switch z.Next() {
+		kind := z.Next()
+		switch kind {
 		case html.ErrorToken:
 			return text
 		case html.TextToken:
 			if hidden == 0 {
-				text = append(append(text, z.Text()...), ' ')
+				text = append(text, z.Text()...)
 			}
-		case html.StartTagToken:
-			if name, _ := z.TagName(); isHidden(name) {
-				hidden++
-			}
-		case html.EndTagToken:
-			if name, _ := z.TagName(); isHidden(name) {
-				hidden = max(0, hidden-1)
-			}
+			continue
+		case html.StartTagToken, html.EndTagToken, html.SelfClosingTagToken:
+		default:
+			continue
+		}
+		name, _ := z.TagName()
+		switch {
+		case isHidden(name) && kind == html.StartTagToken:
+			hidden++
+		case isHidden(name) && kind == html.EndTagToken:
+			hidden = max(0, hidden-1)
+		case !isInline(name):
+			text = append(text, ' ')
 		}
 	}
 	return text
 }
 
+// isInline tells the elements that do not end a word.
+func isInline(name []byte) bool {
+	switch string(name) {
+	case "a", "b", "em", "font", "i", "s", "small", "span", "strong", "sub", "sup", "u":
+		return true
+	}
+	return false
+}
+
 // isHidden tells the elements whose text nobody sees.
 func isHidden(name []byte) bool {
 	switch string(name) {
-	case "head", "style", "script", "title", "template":
+	case "style", "script", "title", "template":
 		return true
 	}
 	return false

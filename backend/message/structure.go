@@ -33,9 +33,8 @@ func (p *parser) parse(message, digest bool, depth int) *Part {
 	start := p.pos
 	p.skipHeader()
 	part.BodyStart = int64(p.pos)
-	index := len(p.contents)
 	p.contents = append(p.contents, content{})
-	c := &p.contents[index]
+	c := &p.contents[len(p.contents)-1] // until the next part
 	var env *envelope
 	if message {
 		env = new(envelope)
@@ -48,19 +47,16 @@ func (p *parser) parse(message, digest bool, depth int) *Part {
 	}
 	p.parts++
 	c.describe(part, digest)
-	if depth >= MaxDepth && (part.IsMultipart() || part.Type == "message") {
-		c.octets(part)
+	if depth >= MaxDepth || p.parts >= MaxParts {
+		c.makeLeaf(part)
 	}
 	bodyLines := p.lines.at(p.b, p.pos)
 	switch {
 	case part.IsMultipart():
 		p.parseMultipart(part, c.boundary, depth)
-	case isMessageType(part) && p.parts < MaxParts:
+	case isMessageType(part):
 		part.Children = []*Part{p.parse(true, false, depth+1)}
 	default:
-		if isMessageType(part) { // no part is left for what it holds
-			p.contents[index].octets(part)
-		}
 		p.skipBody()
 	}
 	part.End = int64(p.end)

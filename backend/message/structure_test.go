@@ -174,13 +174,13 @@ func TestPartsAreBounded(t *testing.T) {
 // What a sender can write must not cost more than its length: each of these takes
 // hours where the cost is its square.
 func TestCostIsLinear(t *testing.T) {
-	const size = 4 << 20
+	const size = 2 << 20
 	times := func(s string) string { return strings.Repeat(s, size/len(s)) }
 	hostile := map[string][]byte{
 		"messages":            crlf(times("Content-Type: message/rfc822\n\n")),
 		"messages, LF":        []byte(times("Content-Type: message/rfc822\n\n")),
 		"multiparts":          deepMultiparts(size / 50),
-		"delimiters":          append(deepMultiparts(MaxDepth), times("\n--x")...),
+		"delimiters":          crlf(openMultiparts(MaxDepth, strings.Repeat("x", 60)) + times("\n--"+strings.Repeat("x", 60)+"\n--")),
 		"parts":               crlf("Content-Type: multipart/mixed; boundary=b\n\n" + times("--b\n")),
 		"parts of multiparts": crlf("Content-Type: multipart/mixed; boundary=b\n\n" + times("--b\nContent-Type: multipart/mixed\n\n")),
 		"addresses":           crlf("To: " + times("a,") + "\n\n"),
@@ -188,6 +188,7 @@ func TestCostIsLinear(t *testing.T) {
 		"brackets":            crlf("To: " + times("[") + "\n\n"),
 		"angles":              crlf("To: " + times("<@") + "\n\n"),
 		"angles, commas":      crlf("To: " + times("<@,") + "\n\n"),
+		"domain brackets":     crlf("To: " + times("@[") + "\n\n"),
 		"comments":            crlf("To: " + times("(") + "\n\n"),
 		"comments, closed":    crlf("Content-Type: " + times("()") + "\n\n"),
 		"quotes":              crlf("To: " + times("\"") + "\n\n"),
@@ -210,8 +211,6 @@ func TestCostIsLinear(t *testing.T) {
 		Addresses(m.Header, "To")
 		if spent := time.Since(start); spent > 10*time.Second {
 			t.Errorf("%s: %v for %d octets", name, spent, len(octets))
-		} else {
-			t.Logf("%s: %v", name, spent)
 		}
 	}
 }

@@ -5,14 +5,6 @@ import (
 	"strconv"
 )
 
-// appendNString appends a string, or NIL for a field that is absent.
-func appendNString(dst, s []byte) []byte {
-	if s == nil {
-		return append(dst, "NIL"...)
-	}
-	return appendString(dst, s)
-}
-
 // appendString appends s as a quoted string where RFC 9051 section 4.3 allows it, as a
 // literal otherwise. NUL octets, which no string may hold, are left out.
 func appendString(dst, s []byte) []byte {

@@ -14,6 +14,7 @@ type command struct {
 	arg   string
 	line  string // what go-smtp gets to see
 	chunk int64  // octets that follow BDAT
+	last  bool   // they are the message's last ones
 	hangs bool   // after a refusal nobody knows what follows: close
 }
 
@@ -140,7 +141,7 @@ func (c *command) bdat(max int64) *smtp.SMTPError {
 	if err != nil || n > max {
 		return errTooLarge
 	}
-	c.chunk, c.hangs = n, false
+	c.chunk, c.last, c.hangs = n, len(f) == 2, false
 	return nil
 }
 

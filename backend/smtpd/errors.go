@@ -65,15 +65,17 @@ var (
 	errFromOwned = reply(550, 5, 7, 1, "From, Sender and Resent-From must be addresses of the user who is logged in")
 
 	errNoSuchUser = reply(550, 5, 1, 1, "There is no such address here: check its spelling")
+	errNoSpace    = reply(452, 4, 3, 1, "The server has no room for more mail at the moment: try again later")
 	errFull       = reply(552, 5, 2, 2, "The recipient's mailbox is full")
 	errLocal      = reply(451, 4, 3, 0, "Temporary trouble on our side: try again later")
 
-	okMail = reply(250, 2, 1, 0, "Sender accepted")
-	okRcpt = reply(250, 2, 1, 5, "Recipient accepted")
-	okAuth = reply(235, 2, 7, 0, "Authentication successful")
-	okTLS  = reply(220, 2, 0, 0, "Ready to start TLS")
-	okDone = reply(250, 2, 0, 0, "Done")
-	okBye  = reply(221, 2, 0, 0, "Bye")
+	okMail  = reply(250, 2, 1, 0, "Sender accepted")
+	okRcpt  = reply(250, 2, 1, 5, "Recipient accepted")
+	okAuth  = reply(235, 2, 7, 0, "Authentication successful")
+	okTLS   = reply(220, 2, 0, 0, "Ready to start TLS")
+	okChunk = reply(250, 2, 0, 0, "Chunk received")
+	okDone  = reply(250, 2, 0, 0, "Done")
+	okBye   = reply(221, 2, 0, 0, "Bye")
 )
 
 func reply(code, class, subject, detail int, text string) *smtp.SMTPError {
@@ -125,6 +127,8 @@ func translate(err error, domains []string) *smtp.SMTPError {
 		return errRemote(domains)
 	case errors.Is(err, storage.ErrOverQuota):
 		return errFull
+	case errors.Is(err, storage.ErrNoSpace):
+		return errNoSpace
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return errCut
 	}

@@ -1,7 +1,6 @@
 package smtpd
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -38,12 +36,14 @@ type guard struct {
 	override *smtp.SMTPError // instead of go-smtp's next reply
 	queued   string          // the name of the message that the next reply is about
 	state    state           // what the client's next octets are
-	chunk    int64           // octets left of a BDAT chunk
+	chunk    chunk           // of a BDAT message
 	data     octets          // watches the octets of a message
 	size     int64           // octets of a message so far
+	atLine   bool            // in a message: at the beginning of a line
+	added    bool            // the message's last line end is ours
+	aborted  bool            // go-smtp is to give the message up
 	idle     int             // commands since the last message
 	silent   bool            // the next reply of go-smtp is not for the client: it greets twice
-	atLine   bool            // in a message: at the beginning of a line
 	closing  bool            // the next reply is the last one
 	over     bool            // the last reply has been given
 	linger   bool            // the client may be sending still: let the last reply reach it
@@ -60,7 +60,7 @@ const (
 	inCommands state = iota
 	inAuth           // a line of a SASL exchange
 	inData           // a message up to its final dot
-	inChunk          // of a message, counted
+	inChunk          // of a message, counted (RFC 3030)
 )
 
 func newGuard(conn net.Conn, wire *wireConn, limits *Limits, host, domain string) *guard {
@@ -78,12 +78,17 @@ func (g *guard) Read(p []byte) (int, error) {
 			return n, nil
 		case g.err != nil:
 			return 0, g.err
+		case g.aborted:
+			return 0, errCut
 		case g.closing:
 			return 0, g.end(io.EOF)
 		case g.state == inData:
 			return g.readData(p)
-		case g.state == inChunk && g.chunk > 0:
-			return g.readChunk(p)
+		case g.state == inChunk:
+			if err := g.readChunk(); err != nil {
+				return 0, err
+			}
+			continue
 		}
 		if err := g.readCommand(); err != nil {
 			return 0, g.end(err)
@@ -132,14 +137,11 @@ func (g *guard) readCommand() error {
 		return nil
 	}
 	g.verb = c.verb
-	if c.verb == "RSET" || c.verb == "MAIL" || c.verb == "EHLO" || c.verb == "HELO" {
-		g.data, g.size = octets{}, 0
-	}
-	if c.verb == "BDAT" {
-		g.state, g.chunk = inChunk, c.chunk
-		g.wire.pace(g.limits.Idle, g.limits.Message, false)
-	}
 	g.line = append([]byte(c.line), '\r', '\n')
+	if c.verb == "BDAT" {
+		g.line = []byte("DATA\r\n")
+		g.chunk = chunk{left: c.chunk, last: c.last}
+	}
 	return nil
 }
 
@@ -213,105 +215,6 @@ func (g *guard) lost(err error) error {
 	return io.EOF
 }
 
-// broken ends the connection inside a message. go-smtp passes the reply on.
-func (g *guard) broken(err error) error {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		g.over, g.err = true, io.EOF
-		return errCut
-	}
-	g.hangUp()
-	g.err = errIdle
-	return errIdle
-}
-
-// readData gives go-smtp the message behind DATA, dots and all, and stops behind
-// the line with the single dot.
-func (g *guard) readData(p []byte) (int, error) {
-	// A line of any length arrives in pieces; only a short one can be the last.
-	piece, err := g.in.ReadSlice('\n')
-	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-		return 0, g.broken(err)
-	}
-	begins := g.atLine
-	g.size += int64(len(piece))
-	if !g.data.clean(piece) {
-		g.skipMessage(begins, piece)
-		return 0, g.forbidden()
-	}
-	if g.size > 2*g.limits.MessageSize+maxLine {
-		g.hangUp()
-		g.err = errTooLarge
-		return 0, g.err
-	}
-	g.atLine = piece[len(piece)-1] == '\n'
-	if begins && string(piece) == ".\r\n" {
-		g.state = inCommands
-	}
-	g.line = piece
-	n := copy(p, g.line)
-	g.line = g.line[n:]
-	return n, nil
-}
-
-// readChunk gives go-smtp octets of a BDAT chunk.
-func (g *guard) readChunk(p []byte) (int, error) {
-	n, err := g.in.Read(p[:min(int64(len(p)), g.chunk)])
-	if err != nil {
-		// Never the EOF that would make a cut message look whole.
-		return 0, g.broken(err)
-	}
-	g.chunk -= int64(n)
-	if !g.data.clean(p[:n]) {
-		g.wire.pace(lingerTime, g.limits.Message, false)
-		_, _ = io.CopyN(io.Discard, g.in, g.chunk)
-		return 0, g.forbidden()
-	}
-	return n, nil
-}
-
-// skipMessage reads away the rest of a message with a bare CR, a bare LF or a NUL,
-// from piece on. The client may have another idea than we of where it ends, so
-// every line with a single dot will do, whatever ends it: nothing that
-// follows is looked at any more.
-func (g *guard) skipMessage(begins bool, piece []byte) {
-	g.wire.pace(lingerTime, g.limits.Message, false)
-	const start, dot, other = 0, 1, 2
-	at := other
-	if begins {
-		at = start
-	}
-	for {
-		for _, c := range piece {
-			switch {
-			case c == '\r' || c == '\n' || c == 0:
-				if at == dot {
-					return
-				}
-				at = start
-			case c == '.' && at == start:
-				at = dot
-			default:
-				at = other
-			}
-		}
-		var err error
-		g.size += int64(len(piece))
-		if piece, err = g.in.ReadSlice('\n'); err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return
-		}
-		if g.size > 2*g.limits.MessageSize {
-			return
-		}
-	}
-}
-
-// forbidden is how a message with forbidden octets ends, and the connection.
-func (g *guard) forbidden() error {
-	g.hangUp()
-	g.err = errOctets
-	return g.err
-}
-
 // Write implements net.Conn for go-smtp, which writes replies line by line.
 func (g *guard) Write(b []byte) (int, error) {
 	g.reply = append(g.reply, b...)
@@ -339,8 +242,14 @@ func (g *guard) answer(reply []string) {
 	if g.over {
 		return
 	}
+	g.aborted = false
 	last := reply[len(reply)-1]
 	code, _ := strconv.Atoi(last[:min(3, len(last))])
+	if g.verb == "BDAT" && code == 354 {
+		g.follow(code)
+		g.state = inChunk
+		return
+	}
 	enhanced, _, _ := strings.Cut(last[min(4, len(last)):], " ")
 	instead := g.override
 	g.override = nil
@@ -370,8 +279,10 @@ func (g *guard) follow(code int) {
 		g.closing, g.over, g.err = true, true, io.EOF
 		return
 	case code == 354:
-		g.state, g.data, g.size, g.atLine = inData, octets{}, 0, true
+		g.state, g.data, g.size, g.atLine, g.added = inData, octets{}, 0, true, false
 		g.wire.pace(g.limits.Idle, g.limits.Message, false)
+	case g.verb == "BDAT" && g.chunk.left > 0:
+		g.skipChunk() // the octets follow whatever was answered
 	case code == 334:
 		g.state = inAuth
 	case g.state == inAuth:
@@ -414,26 +325,4 @@ func (g *guard) drain() {
 	}
 	g.wire.pace(lingerTime, lingerTime, false)
 	_, _ = io.CopyN(io.Discard, g.in, lingerSize)
-}
-
-// How long, and for how many octets, a refused client is listened to.
-const (
-	lingerTime = 2 * time.Second
-	lingerSize = 4 << 20
-)
-
-// octets watches a message for what SMTP forbids (RFC 5321 section 2.3.8): CR
-// or LF alone, NUL. Programs differ in what they take for the end of a line, so
-// such octets can hide a second message in a first one.
-type octets struct{ cr bool }
-
-// clean looks at the next octets.
-func (o *octets) clean(b []byte) bool {
-	for _, c := range b {
-		if o.cr != (c == '\n') || c == 0 {
-			return false
-		}
-		o.cr = c == '\r'
-	}
-	return true
 }

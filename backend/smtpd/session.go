@@ -1,14 +1,12 @@
 package smtpd
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
 	"slices"
-	"sync"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -18,9 +16,8 @@ import (
 	"telesphore/storage"
 )
 
-// session is what go-smtp asks about one connection. Its commands come one
-// after the other, but a BDAT message is read in a goroutine of its own that may
-// outlive a RSET; hence the mutex.
+// session is what go-smtp asks about one connection, always in the goroutine of
+// the connection.
 type session struct {
 	s     *Server
 	conn  *smtp.Conn
@@ -30,9 +27,8 @@ type session struct {
 	failures int // of AUTH
 	messages int
 
-	mu  sync.Mutex // guards what follows
-	who *auth.Principal
-	tx  *transaction
+	who *auth.Principal // nil before the log-in
+	tx  *transaction    // nil before MAIL
 }
 
 var _ smtp.AuthSession = (*session)(nil)
@@ -57,8 +53,6 @@ func (s *session) AuthMechanisms() []string { return []string{sasl.Plain, sasl.L
 
 // Auth implements smtp.AuthSession (RFC 4954).
 func (s *session) Auth(name string) (sasl.Server, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.tx != nil {
 		return nil, errAuthInTx
 	}
@@ -88,17 +82,13 @@ func (s *session) logIn(mech, authzID, user, secret string) error {
 		}
 		return refusal
 	}
-	s.mu.Lock()
 	s.who = p
-	s.mu.Unlock()
 	s.guard.known = true
 	return nil
 }
 
 // Mail implements smtp.Session.
 func (s *session) Mail(from string, o *smtp.MailOptions) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch {
 	case s.who == nil:
 		return errNeedAuth
@@ -158,8 +148,6 @@ func (s *session) addresses() (owned []string, err error) {
 
 // Rcpt implements smtp.Session.
 func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.tx == nil {
 		return errSequence
 	}
@@ -184,18 +172,12 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	return nil
 }
 
-// Data implements smtp.Session. Until the message has been read it must not
-// touch the transaction: it may be another one by then.
+// Data implements smtp.Session.
 func (s *session) Data(r io.Reader) error {
 	m, err := s.receive(r)
 	defer m.release()
 	if err != nil {
 		return s.refuse("DATA", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.tx == nil {
-		return errSequence
 	}
 	id := rand.Text()[:16]
 	if err := s.accept(m, id); err != nil {
@@ -246,15 +228,11 @@ func (s *session) refuse(command string, cause error) error {
 
 // Reset implements smtp.Session.
 func (s *session) Reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.tx = nil
 }
 
 // Logout implements smtp.Session: the connection is closing.
 func (s *session) Logout() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.who != nil {
 		s.s.leaveAccount(s.who.Account)
 		s.who = nil
@@ -277,6 +255,7 @@ const headroom = 4 << 10
 // receive reads a message within the limits.
 func (s *session) receive(r io.Reader) (*incoming, error) {
 	m := &incoming{budget: s.s.memory, start: headroom}
+	limit := s.s.Limits.MessageSize // the guard may have added a line end
 	if !m.grow(headroom + 28<<10) {
 		return m, errMemory
 	}
@@ -284,16 +263,15 @@ func (s *session) receive(r io.Reader) (*incoming, error) {
 	for {
 		n, err := r.Read(m.buf[len(m.buf):cap(m.buf)])
 		m.buf = m.buf[:len(m.buf)+n]
-		if int64(len(m.body())) > s.s.Limits.MessageSize {
-			return m, errTooLarge
-		}
-		if errors.Is(err, io.EOF) {
-			if bytes.HasSuffix(m.body(), []byte{'\r'}) {
-				return m, errOctets
-			}
+		switch size := int64(len(m.body())); {
+		case err == io.EOF && s.guard.added:
+			m.buf = m.buf[:len(m.buf)-len("\r\n")]
 			return m, nil
-		}
-		if err != nil {
+		case err == io.EOF && size <= limit:
+			return m, nil
+		case err == io.EOF, err == nil && size > limit+2:
+			return m, errTooLarge
+		case err != nil:
 			return m, broken(err)
 		}
 		if len(m.buf) == cap(m.buf) && !m.grow(2*int64(cap(m.buf))) {

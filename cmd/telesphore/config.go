@@ -14,6 +14,7 @@ import (
 	"telesphore/backend/imapd"
 	"telesphore/backend/smtpd"
 	"telesphore/storage"
+	"telesphore/storage/body"
 	"telesphore/tls"
 )
 
@@ -36,11 +37,11 @@ type Config struct {
 	}
 	Log struct{ Level, Format string }
 
-	Storage     storage.Limits
-	SegmentSize int64
-	IMAP        imapd.Limits
-	SMTP        smtpd.Limits
-	Auth        AuthConfig
+	Storage storage.Limits
+	Bodies  body.Options
+	IMAP    imapd.Limits
+	SMTP    smtpd.Limits
+	Auth    AuthConfig
 }
 
 // AuthConfig is the section [auth].
@@ -88,7 +89,8 @@ func (c *Config) settings() []setting {
 		{key: "storage.name_length", value: &s.NameLength},
 		{key: "storage.name_depth", value: &s.NameDepth},
 		{key: "storage.vanished_ranges", value: &s.VanishedRanges},
-		{key: "storage.segment_size", value: (*Size)(&c.SegmentSize)},
+		{key: "storage.free_space", value: (*Size)(&s.FreeBytes)},
+		{key: "storage.segment_size", value: (*Size)(&c.Bodies.SegmentSize)},
 
 		{key: "imap.connections", value: &i.Connections},
 		{key: "imap.connections_per_address", value: &i.PerAddress},
@@ -156,10 +158,10 @@ func defaultConfig() *Config {
 	c := &Config{
 		Data: "/var/lib/telesphore",
 		Storage: storage.Limits{
-			QuotaBytes: 10 << 30, Mailboxes: 5000, NameLength: 500, NameDepth: 20, VanishedRanges: 4096,
+			QuotaBytes: 10 << 30, Mailboxes: 5000, NameLength: 500, NameDepth: 20, VanishedRanges: 4096, FreeBytes: 256 << 20,
 		},
-		SegmentSize: 256 << 20,
-		IMAP:        imapd.DefaultLimits(),
+		Bodies: body.Options{SegmentSize: 256 << 20},
+		IMAP:   imapd.DefaultLimits(),
 		SMTP: smtpd.Limits{
 			MessageSize: 36 << 20, Memory: 512 << 20, Recipients: 100,
 			Connections: 2000, ConnectionsPerAddress: 50, ConnectionsPerAccount: 50,

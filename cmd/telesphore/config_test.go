@@ -167,7 +167,7 @@ hashes = 0
 		{len(c.doors()), 3},
 		{c.TLS.Certificates, []tls.Pair{{Cert: filepath.Join(dir, "a.pem"), Key: "/k.pem"}, {Cert: filepath.Join(dir, "b.pem"), Key: filepath.Join(dir, "b.key")}}},
 		{c.Storage.QuotaBytes, int64(1536 << 20)},
-		{c.SegmentSize, int64(1 << 20)},
+		{c.Bodies.SegmentSize, int64(1 << 20)},
 		{c.IMAP.Idle, 90 * time.Minute},
 		{c.Auth.Throttle.Trusted[0].String(), "10.0.0.0/8"},
 		{c.Auth.Throttle.Trusted[1].String(), "192.0.2.1/32"},

@@ -40,7 +40,7 @@ func (s *server) openStore(ctx context.Context) error {
 	if keys.Stale() {
 		s.logger.Warn("an old master key is still there, and with it a copy of the keyring gives the keys of erased accounts back: destroy it by hand")
 	}
-	log, err := body.Open(c.file(bodiesDir), body.Options{SegmentSize: c.SegmentSize})
+	log, err := body.Open(c.file(bodiesDir), c.Bodies)
 	if err != nil {
 		return fmt.Errorf("open the message bodies: %w", err)
 	}
@@ -51,13 +51,13 @@ func (s *server) openStore(ctx context.Context) error {
 		return fmt.Errorf("open the index: %w", err)
 	}
 	s.onClose(index.Close)
-	cache, err := bolt.Open(c.file(cacheFile), bolt.Options{NoSync: true})
+	cache, err := s.openCache()
 	if err != nil {
 		return fmt.Errorf("open the cache: %w", err)
 	}
-	s.onClose(cache.Close)
 	s.store, err = storage.Open(ctx, storage.Config{
 		DB: index, Cache: cache, Log: log, Keys: keys, Limits: c.Storage, Logger: s.logger,
+		Free: func() (int64, error) { return freeSpace(c.Data) },
 	})
 	if err != nil {
 		return err
@@ -100,6 +100,45 @@ func checkManifest(c *Config) error {
 			path, found.Format, found.Shards, ours.Format, ours.Shards)
 	}
 	return nil
+}
+
+// openCache opens the cache. It is written without syncs, so unless a mark says
+// that it was closed cleanly, nobody knows what a power cut has left of it, and
+// it is begun anew.
+func (s *server) openCache() (*bolt.DB, error) {
+	path := s.config.file(cacheFile)
+	mark := path + ".clean"
+	if err := os.Remove(mark); err != nil {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	cache, err := bolt.Open(path, bolt.Options{NoSync: true})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func() error {
+		if err := errors.Join(cache.Close(), syncFile(path)); err != nil {
+			return err
+		}
+		return os.WriteFile(mark, nil, 0o600)
+	})
+	return cache, nil
+}
+
+// freeSpace is how many octets this user may still write where dir lies.
+func freeSpace(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	err := syscall.Statfs(dir, &s)
+	return int64(s.Bavail) * int64(s.Bsize), err
+}
+
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // openKeyring opens the account keys, and makes a ring for a directory that has

@@ -90,18 +90,18 @@ func (s *server) open(ctx context.Context) (err error) {
 // listeners close, IMAP says BYE and SMTP 421, and the store closes last. ready
 // is called when every door answers.
 func (s *server) serve(ctx context.Context, ready func() error) error {
-	// Connections outlive the signal: Shutdown ends them.
+	// Connections outlive ctx: shutdown ends them.
 	running, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
+	watching, rest := context.WithCancel(ctx)
+	defer rest()
 
 	var doors sync.WaitGroup
+	failed := make(chan error, len(s.listeners)+1)
 	open := func(name string, serve func(context.Context, net.Listener) error, ln net.Listener) {
 		doors.Go(func() {
-			err := serve(running, ln)
-			if err != nil && ctx.Err() == nil {
-				fail(fmt.Errorf("door %s: %w", name, err))
+			if err := serve(running, ln); err != nil {
+				failed <- fmt.Errorf("door %s: %w", name, err)
 			}
 		})
 	}
@@ -109,16 +109,16 @@ func (s *server) serve(ctx context.Context, ready func() error) error {
 		open(d.name, s.handler(d), s.listeners[d.name])
 	}
 	open("admin", s.admin.Serve, s.socket)
-	doors.Go(func() { s.watch(ctx) })
+	doors.Go(func() { s.watch(watching) })
 
 	err := ready()
 	if err == nil {
-		<-ctx.Done()
-		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {
-			err = nil // a signal: what was asked for
+		select {
+		case <-ctx.Done(): // what was asked for
+		case err = <-failed:
 		}
 	}
-	fail(nil)
+	rest()
 	s.shutdown(ctx)
 	cut()
 	doors.Wait()

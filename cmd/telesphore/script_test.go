@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"telesphore": main})
+	testscript.Main(m, map[string]func(){"telesphore": main, "crashserver": crashServer})
 }
 
 // TestScripts runs the product's behaviour in protocol words: see the commands

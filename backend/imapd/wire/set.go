@@ -34,6 +34,15 @@ func (d *Decoder) Set() Set {
 	}
 }
 
+// SetOrSaved reads a sequence-set, or "$" with saved true: what the last SEARCH
+// with the result option SAVE found (RFC 9051 section 6.4.4.1).
+func (d *Decoder) SetOrSaved() (s Set, saved bool) {
+	if d.Try('$') {
+		return nil, true
+	}
+	return d.Set(), false
+}
+
 func (d *Decoder) seqNumber() uint32 {
 	if d.Try('*') {
 		return 0
