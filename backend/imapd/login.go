@@ -188,7 +188,7 @@ func (s *session) verify(ctx context.Context, a *auth.Attempt) (string, error) {
 	if !s.srv.enterAccount(who.Account) {
 		return "", errAccountLimit
 	}
-	s.account, s.address, s.epoch, s.level = who.Account, who.Address, who.Epoch, who.Level
+	s.account, s.epoch = who.Account, who.Epoch
 	s.wake, s.unwatch = s.srv.Store.Watch(storage.Topic{Account: s.account})
 	s.dirty = true
 	s.link.limit(time.Time{})

@@ -30,10 +30,8 @@ type session struct {
 	remote netip.Addr
 
 	account  storage.AccountID // 0 before log-in
-	address  string
-	epoch    uint32 // of the credentials that opened the session
-	level    int
-	wake     <-chan struct{} // receives after each change of the account
+	epoch    uint32            // of the credentials that opened the session
+	wake     <-chan struct{}   // receives after each change of the account
 	unwatch  func()
 	dirty    bool // something may have changed since the last refresh
 	failures int  // failed log-ins

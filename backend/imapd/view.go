@@ -15,7 +15,6 @@ import (
 // number means, and how much of the mailbox's history it has been told.
 type view struct {
 	storage.Topic
-	name     string
 	readOnly bool
 
 	snap   *snapshot      // snap.uids[n-1] is message n; shared, so replaced whole
