@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"telesphore/storage/body"
@@ -147,7 +148,7 @@ func (s *Store) prepare(c *Content, target *Target) (filing, error) {
 		key:    k.Seal(nil, c.key[:], ad("key", a, id)),
 		prefix: k.Seal(nil, target.Prefix, ad("prefix", a, id)),
 	}
-	subject := k.MAC("subject", []byte(target.BaseSubject))
+	subject := k.MAC("subject", []byte(strings.ToLower(target.BaseSubject))) // compared without case (RFC 5256 section 2.1)
 	f.subject = binary.LittleEndian.Uint64(subject[:])
 	if target.MessageID != "" {
 		f.message = k.MAC("message-id", []byte(target.MessageID))

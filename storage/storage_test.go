@@ -423,7 +423,7 @@ func TestThreads(t *testing.T) {
 		return o.Thread
 	}
 	first := thread("<1@x>", "rdv")
-	if got := thread("<2@x>", "rdv", "<1@x>"); got != first {
+	if got := thread("<2@x>", "RDV", "<1@x>"); got != first {
 		t.Errorf("reply: thread %d, want %d", got, first)
 	}
 	if got := thread("<3@x>", "rdv", "<2@x>"); got != first {

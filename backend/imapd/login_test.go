@@ -67,6 +67,22 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
+// Passwords may come in Latin-1, as some mail programs send them.
+func TestLatin1Password(t *testing.T) {
+	l := newLab(t, nil)
+	phc, err := l.Auth.Hash("mot-de-passe-\u00e9t\u00e9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.Store.Update(context.Background(), func(tx *storage.Tx) error { return tx.SetPassword(l.account, phc) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"mot-de-passe-\xe9t\xe9", "mot-de-passe-\u00e9t\u00e9"} {
+		l.dial().exchange("LOGIN "+user+" \""+secret+"\"", "OK …")
+	}
+}
+
 // What stood in clear behind STARTTLS is not run inside TLS.
 func TestStartTLSDropsWhatWasInjected(t *testing.T) {
 	l := newLab(t, func(s *Server) { s.InsecureAuth = false })
@@ -168,7 +184,9 @@ func TestAccountChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, nil)
+			l.login().fill("INBOX", 1)
 			idle, selected, other := l.open("INBOX"), l.open("INBOX"), l.login()
+			fetching, starting := l.open("INBOX"), l.open("INBOX")
 			idle.send("i IDLE")
 			idle.want("+ idling")
 			err := l.Store.Update(ctx, func(tx *storage.Tx) error { return change(tx, l.account) })
@@ -178,6 +196,10 @@ func TestAccountChanges(t *testing.T) {
 			idle.closed("* BYE [UNAVAILABLE] Account was disabled …")
 			selected.send("a NOOP")
 			selected.closed("* BYE [UNAVAILABLE] Account was disabled …")
+			fetching.send("a FETCH 1 BODY[]")
+			fetching.closed("* BYE [UNAVAILABLE] Account was disabled …")
+			starting.send("a IDLE")
+			starting.closed("+ idling", "* BYE [UNAVAILABLE] Account was disabled …")
 			other.send("a LIST \"\" \"\"")
 			other.want("* LIST …")
 			other.closed("* BYE [UNAVAILABLE] Account was disabled …")

@@ -187,8 +187,9 @@ func (s *session) command() {
 	if tag == "" {
 		tag = "*"
 	}
+	unclear := command{holdExpunges: true} // whatever the client meant, it may count messages
 	if err != nil {
-		s.finish(tag, name, command{}, "", err)
+		s.finish(tag, name, unclear, "", err)
 		return
 	}
 	if name == "UID" {
@@ -199,8 +200,9 @@ func (s *session) command() {
 	cmd, known := lookup(name)
 	switch {
 	case err != nil:
+		cmd = unclear
 	case !known:
-		err = errUnknownCommand
+		name, cmd, err = "", unclear, errUnknownCommand // the name may be a password gone astray
 	default:
 		err = s.allowed(cmd.when)
 	}
@@ -233,7 +235,7 @@ func (s *session) finish(tag, name string, cmd command, text string, err error) 
 	if s.end != nil {
 		return
 	}
-	if errors.Is(err, errGone) || errors.Is(err, errCutShort) {
+	if endsSession(err) {
 		s.end = err
 		return
 	}
@@ -262,6 +264,16 @@ func (s *session) finish(tag, name string, cmd command, text string, err error) 
 		return
 	}
 	s.refuse(tag, name, err)
+}
+
+// endsSession says whether an error leaves nothing to go on with.
+func endsSession(err error) bool {
+	for _, end := range [...]error{errGone, errCutShort, errAccountChanged, errMailboxDeleted} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *session) refuse(tag, name string, err error) {

@@ -17,9 +17,8 @@ import (
 // program does, and finds fault with whatever does not fit.
 type follower struct {
 	*client
-	uids   []uint32          // 0 while not asked for
-	flags  map[uint32]string // as told
-	modseq uint64            // the largest told
+	uids  []uint32          // 0 while not asked for
+	flags map[uint32]string // as told
 }
 
 // give runs a command and applies what is told.

@@ -64,8 +64,7 @@ const (
 )
 
 func newGuard(conn net.Conn, wire *wireConn, limits *Limits, host, domain string) *guard {
-	g := &guard{Conn: conn, lines: newLines(conn), wire: wire, limits: limits, host: host, domain: domain}
-	return g
+	return &guard{Conn: conn, lines: newLines(conn), wire: wire, limits: limits, host: host, domain: domain}
 }
 
 // Read implements net.Conn for go-smtp.
