@@ -55,8 +55,8 @@ func together(writers, n int, f func(writer int) error) error {
 func BenchmarkAccept(b *testing.B) {
 	for _, writers := range []int{1, 8, 64} {
 		b.Run(fmt.Sprint(writers), func(b *testing.B) {
-			d := open(b, b.TempDir(), storage.Limits{QuotaBytes: 1 << 40})
-			defer d.close(b)
+			d := openPlain(b, b.TempDir())
+			defer d.Close(b)
 			accounts := make([]storage.AccountID, writers)
 			messages := make([][]byte, writers)
 			for i := range accounts {
@@ -64,7 +64,7 @@ func BenchmarkAccept(b *testing.B) {
 				messages[i] = letter(rand.New(rand.NewPCG(1, uint64(i))))
 			}
 			meta := make([]byte, 1500)
-			raw, err := os.Create(filepath.Join(d.dir, "raw"))
+			raw, err := os.Create(filepath.Join(d.Dir, "raw"))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -110,8 +110,8 @@ func BenchmarkAccept(b *testing.B) {
 
 // big fills a mailbox of n messages and returns its account.
 func big(b *testing.B, n int) (*disk, storage.AccountID) {
-	d := open(b, b.TempDir(), storage.Limits{})
-	b.Cleanup(func() { d.close(b) })
+	d := openPlain(b, b.TempDir())
+	b.Cleanup(func() { d.Close(b) })
 	a := d.newAccount(b, "a@hopital.test")
 	in := d.mailbox(b, a, "INBOX")
 	fill(b, d, a, 100)
@@ -168,8 +168,8 @@ func BenchmarkStore10k(b *testing.B) {
 }
 
 func BenchmarkMetas1k(b *testing.B) {
-	d := open(b, b.TempDir(), storage.Limits{})
-	defer func() { d.close(b) }()
+	d := openPlain(b, b.TempDir())
+	defer func() { d.Close(b) }()
 	a := d.newAccount(b, "a@hopital.test")
 	meta := make([]byte, 1500)
 	var ids []storage.ObjectID
@@ -184,8 +184,8 @@ func BenchmarkMetas1k(b *testing.B) {
 		}
 		ids = append(ids, placed[0].Object)
 	}
-	d.close(b)
-	d = open(b, d.dir, storage.Limits{}) // nothing waits in memory
+	d.Close(b)
+	d = openPlain(b, d.Dir) // nothing waits in memory
 	for b.Loop() {
 		n := 0
 		err := d.Metas(b.Context(), a, ids, func(_ int, meta []byte) error { n += len(meta); return nil })

@@ -152,7 +152,7 @@ func (t *Tx) refile(source *Mailbox, to MailboxID, moving []Placement, at ModSeq
 		m.Keywords = words.translate(m.Keywords)
 		done.To = append(done.To, m.UID)
 		if p == nil || p.number != m.UID/pageSize {
-			if err := t.flushPage(box, p); err != nil {
+			if err := t.putPage(box.Account, box.ID, p); err != nil {
 				return nil, err
 			}
 			if p, err = t.page(box.Account, box.ID, m.UID/pageSize); err != nil {
@@ -162,17 +162,10 @@ func (t *Tx) refile(source *Mailbox, to MailboxID, moving []Placement, at ModSeq
 		p.insert(&m)
 		box.added(&m)
 	}
-	if err := t.flushPage(box, p); err != nil {
+	if err := t.putPage(box.Account, box.ID, p); err != nil {
 		return nil, err
 	}
 	return done, t.putMailbox(box)
-}
-
-func (t *Tx) flushPage(box *Mailbox, p *page) error {
-	if p == nil {
-		return nil
-	}
-	return t.putPage(box.Account, box.ID, p, true)
 }
 
 // wordMap translates keyword bits of one mailbox into those of another.

@@ -251,7 +251,7 @@ func (t *Tx) add(box *Mailbox, m *Placement) error {
 		return err
 	}
 	p.insert(m)
-	if err := t.putPage(box.Account, box.ID, p, true); err != nil {
+	if err := t.putPage(box.Account, box.ID, p); err != nil {
 		return err
 	}
 	box.added(m)

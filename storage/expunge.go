@@ -51,11 +51,10 @@ func (t *Tx) removeFrom(box *Mailbox, set UIDSet, at ModSeq, match func(*Placeme
 	var gone []UIDRange
 	var last UIDRange
 	joined := false // no message is left between the end of gone and here
-	err = t.eachPage(box.Account, box.ID, set, func(p *page, r UIDRange) (bool, error) {
+	err = t.eachPage(box.Account, box.ID, set, func(p *page, r UIDRange) bool {
 		if r != last {
 			last, joined = r, false // what lies between two ranges of set was not looked at
 		}
-		before := len(removed)
 		for slot := range uint32(pageSize) {
 			uid := p.number*pageSize + slot
 			if uid < r.Lo || uid > r.Hi || !hotHas(p.hot, slot) {
@@ -79,10 +78,7 @@ func (t *Tx) removeFrom(box *Mailbox, set UIDSet, at ModSeq, match func(*Placeme
 			}
 			joined = true
 		}
-		if len(removed) == before {
-			return true, nil
-		}
-		return true, t.putPage(box.Account, box.ID, p, true)
+		return true
 	})
 	if err != nil || len(removed) == 0 {
 		return nil, err

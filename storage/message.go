@@ -63,7 +63,7 @@ func (t *Tx) UIDs(a AccountID, m MailboxID, dst []uint32) ([]uint32, error) {
 // Placements calls f for the messages with UIDs in set, ascending, until f
 // returns false. The Placement is reused between calls.
 func (t *Tx) Placements(a AccountID, m MailboxID, set UIDSet, f func(*Placement) bool) error {
-	return t.eachPage(a, m, set, func(p *page, r UIDRange) (bool, error) {
+	return t.eachPage(a, m, set, func(p *page, r UIDRange) bool {
 		var pl Placement
 		more := true
 		eachSlot(p.hot, func(slot uint32, i int) bool {
@@ -77,33 +77,36 @@ func (t *Tx) Placements(a AccountID, m MailboxID, set UIDSet, f func(*Placement)
 			more = f(&pl)
 			return more
 		})
-		return more, nil
+		return more
 	})
 }
 
 // eachPage calls f for every page that set touches, once for each range in it, until
 // f returns false. f may change the page, which is the same one for all its
-// ranges, and may call the Tx.
-func (t *Tx) eachPage(a AccountID, m MailboxID, set UIDSet, f func(*page, UIDRange) (bool, error)) error {
+// ranges and is written after the last of them.
+func (t *Tx) eachPage(a AccountID, m MailboxID, set UIDSet, f func(*page, UIDRange) bool) error {
 	var p *page // the one read last
 	for _, r := range set {
 		for n := uint64(r.Lo / pageSize); n <= uint64(r.Hi/pageSize); {
 			if p == nil || uint64(p.number) < n {
-				var err error
-				if p, err = t.nextPage(a, m, uint32(n), 1<<32/pageSize-1); err != nil || p == nil {
+				err := t.putPage(a, m, p)
+				if err != nil {
+					return err
+				}
+				if p, err = t.nextPage(a, m, uint32(n)); err != nil || p == nil {
 					return err // no page, no more messages
 				}
 			}
 			if p.number > r.Hi/pageSize {
 				break
 			}
-			if more, err := f(p, r); err != nil || !more {
-				return err
+			if !f(p, r) {
+				return t.putPage(a, m, p)
 			}
 			n = uint64(p.number) + 1
 		}
 	}
-	return nil
+	return t.putPage(a, m, p)
 }
 
 // Changes calls f for the messages whose ModSeq is above since, by ascending
@@ -217,8 +220,7 @@ func (t *Tx) StoreFlags(a AccountID, m MailboxID, set UIDSet, c FlagChange) (mod
 	}
 	count.modSeq++
 	changed := false
-	err = t.eachPage(a, m, set, func(p *page, r UIDRange) (bool, error) {
-		dirty := false
+	err = t.eachPage(a, m, set, func(p *page, r UIDRange) bool {
 		eachSlot(p.hot, func(slot uint32, i int) bool {
 			uid := p.number*pageSize + slot
 			if uid < r.Lo || uid > r.Hi {
@@ -234,18 +236,14 @@ func (t *Tx) StoreFlags(a AccountID, m MailboxID, set UIDSet, c FlagChange) (mod
 			if c.apply(&pl, words); pl == was {
 				return true
 			}
-			dirty = true
+			changed = true
 			box.count(was.Flags, -1)
 			box.count(pl.Flags, +1)
 			pl.ModSeq = count.modSeq
 			p.set(i, &pl)
 			return true
 		})
-		if !dirty {
-			return true, nil
-		}
-		changed = true
-		return true, t.putPage(a, m, p, false)
+		return true
 	})
 	if err != nil || !changed {
 		return modified, err

@@ -82,7 +82,7 @@ func (s *script) set(b *modelBox) (uids storage.UIDSet) {
 func play(t *testing.T, octets []byte) {
 	dir := t.TempDir()
 	d := open(t, dir, storage.Limits{VanishedRanges: 7})
-	defer func() { d.close(t) }()
+	defer func() { d.Close(t) }()
 	a := d.newAccount(t, "a@hopital.test")
 	m := newModel()
 	s := &script{octets}
@@ -111,7 +111,7 @@ func play(t *testing.T, octets []byte) {
 		case 11:
 			if s.n(4) == 0 {
 				d.Reap(t)
-				d.close(t)
+				d.Close(t)
 				d = open(t, dir, storage.Limits{VanishedRanges: 7})
 			}
 		}

@@ -41,9 +41,11 @@ const (
 
 // page is a hot page and its date page, copied out of a transaction.
 type page struct {
-	number uint32
-	hot    []byte
-	dates  []byte
+	number  uint32
+	hot     []byte
+	dates   []byte
+	touched bool // cells changed
+	moved   bool // cells came or went
 }
 
 var le = binary.LittleEndian
@@ -93,6 +95,7 @@ func (p *page) flip(slot uint32) {
 
 // insert adds a message, whose slot is free.
 func (p *page) insert(m *Placement) {
+	p.moved = true
 	slot := m.UID % pageSize
 	i := p.index(slot)
 	p.hot = widen(p.hot, hotHeader+i*hotCell, hotCell)
@@ -107,6 +110,7 @@ func (p *page) insert(m *Placement) {
 
 // set writes the i-th hot cell.
 func (p *page) set(i int, m *Placement) {
+	p.touched = true
 	c := p.hot[hotHeader+i*hotCell:]
 	le.PutUint64(c, uint64(m.ModSeq))
 	le.PutUint32(c[offCellFlags:], uint32(m.Flags))
@@ -119,6 +123,7 @@ func (p *page) set(i int, m *Placement) {
 
 // remove takes the message at slot out.
 func (p *page) remove(slot uint32, at ModSeq) {
+	p.touched, p.moved = true, true
 	i := p.index(slot)
 	p.flip(slot)
 	p.hot = narrow(p.hot, hotHeader+i*hotCell, hotCell)
@@ -182,11 +187,14 @@ func (t *Tx) page(a AccountID, m MailboxID, number uint32) (*page, error) {
 	return p, p.check()
 }
 
-// putPage writes the page's cells; dates only when messages came or went. A
-// page whose messages are all gone stays, with the ModSeq of its last expunge, while
+// putPage writes what has changed of a page; p is not used afterwards. A page
+// whose messages are all gone stays, with the ModSeq of its last expunge, while
 // clients may still ask about it: 40 octets for 128 messages.
-func (t *Tx) putPage(a AccountID, m MailboxID, p *page, dates bool) error {
-	if dates {
+func (t *Tx) putPage(a AccountID, m MailboxID, p *page) error {
+	if p == nil || !p.touched {
+		return nil
+	}
+	if p.moved {
 		if err := t.put(keyPage(tabDates, a, m, p.number), p.dates); err != nil {
 			return err
 		}
@@ -194,10 +202,10 @@ func (t *Tx) putPage(a AccountID, m MailboxID, p *page, dates bool) error {
 	return t.put(keyPage(tabHot, a, m, p.number), p.hot)
 }
 
-// nextPage reads the first page from lo to hi; nil when there is none.
-func (t *Tx) nextPage(a AccountID, m MailboxID, lo, hi uint32) (p *page, err error) {
-	end := after(keyPage(tabHot, a, m, hi))
-	err = t.Scan(keyPage(tabHot, a, m, lo), end, func(k, v []byte) bool {
+// nextPage reads the first page from number on; nil when there is none.
+func (t *Tx) nextPage(a AccountID, m MailboxID, number uint32) (p *page, err error) {
+	end := after(keyMailbox(tabHot, a, m))
+	err = t.Scan(keyPage(tabHot, a, m, number), end, func(k, v []byte) bool {
 		p = &page{number: binary.BigEndian.Uint32(k[13:]), hot: append(make([]byte, 0, len(v)+hotCell), v...)}
 		return false
 	})

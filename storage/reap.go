@@ -127,7 +127,7 @@ func (t *Tx) reapPage(a AccountID, data []byte) ([]byte, error) {
 		return nil, errRecord
 	}
 	m := MailboxID(le.Uint64(data))
-	p, err := t.nextPage(a, m, 0, 1<<32/pageSize-1)
+	p, err := t.nextPage(a, m, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ func TestNoMailIsTakenWhenSpaceRunsOut(t *testing.T) {
 	free.Store(10 << 20)
 	limits := storage.Limits{FreeBytes: 1 << 20}
 	d := openWith(t, t.TempDir(), storage.Config{Limits: limits, Free: func() (int64, error) { return free.Load(), nil }})
-	defer d.close(t)
+	defer d.Close(t)
 	a := d.newAccount(t, "a@hopital.test")
 	d.accept(t, "first", storage.Target{Account: a})
 	free.Store(1000)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,76 +14,34 @@ import (
 
 	"telesphore/storage"
 	"telesphore/storage/body"
-	"telesphore/storage/bolt"
-	"telesphore/storage/keyring"
+	"telesphore/storage/storagetest"
 )
 
-// disk is a store's directory with what is open of it.
-type disk struct {
-	dir   string
-	log   *body.Log
-	index *bolt.DB
-	cache *bolt.DB
-	*storage.Store
-}
+// disk adds what these tests ask of a store.
+type disk struct{ *storagetest.Disk }
 
-// open opens the store in dir, making it when it is new.
 func open(t testing.TB, dir string, limits storage.Limits) *disk {
 	t.Helper()
 	return openWith(t, dir, storage.Config{Limits: limits})
 }
 
+// openWith opens a store whose segments are small, so that there are several.
 func openWith(t testing.TB, dir string, c storage.Config) *disk {
 	t.Helper()
-	d := &disk{dir: dir}
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	master, ring := filepath.Join(dir, "master.key"), filepath.Join(dir, "keyring")
-	source := keyring.MasterFile{Path: master}
-	if _, err := os.Stat(master); err != nil {
-		must(keyring.CreateMasterFile(master))
-		must(keyring.Create(ring, source))
-	}
-	keys, err := keyring.Open(ring, source)
-	must(err)
-	d.log, err = body.Open(filepath.Join(dir, "bodies"), body.Options{SegmentSize: 1 << 20})
-	must(err)
-	d.index, err = bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{BeforeCommit: d.log.Flush, InitialMmapSize: 1 << 26})
-	must(err)
-	d.cache, err = bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true, InitialMmapSize: 1 << 26})
-	must(err)
-	c.DB, c.Cache, c.Log, c.Keys, c.Logger = d.index, d.cache, d.log, keys, slog.New(slog.DiscardHandler)
-	d.Store, err = storage.Open(t.Context(), c)
-	must(err)
-	return d
-}
-
-func (d *disk) close(t testing.TB) {
-	t.Helper()
-	if err := errors.Join(d.Store.Close(), d.index.Close(), d.cache.Close(), d.log.Close()); err != nil {
-		t.Fatal(err)
-	}
+	return &disk{storagetest.Open(t, dir, c, body.Options{SegmentSize: 1 << 20}, true)}
 }
 
 // newStore gives a store with one account for the length of the test.
 func newStore(t testing.TB, limits storage.Limits) (*disk, storage.AccountID) {
 	t.Helper()
 	d := open(t, t.TempDir(), limits)
-	t.Cleanup(func() { d.close(t) })
+	t.Cleanup(func() { d.Close(t) })
 	return d, d.newAccount(t, "a@hopital.test")
 }
 
 func (d *disk) newAccount(t testing.TB, address string) storage.AccountID {
 	t.Helper()
-	a := &storage.Account{Addresses: []string{address}, Password: "x"}
-	if err := d.NewAccount(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
-	return a.ID
+	return storagetest.Account(t, d.Store, "x", address)
 }
 
 func (d *disk) accept(t testing.TB, octets string, targets ...storage.Target) []storage.Placed {
@@ -462,13 +418,13 @@ func TestMetasComeFromCacheOrLog(t *testing.T) {
 		}
 	}
 	check(d) // waiting in memory
-	d.close(t)
+	d.Close(t)
 	d = open(t, dir, storage.Limits{})
 	check(d) // from the cache's file
-	d.close(t)
+	d.Close(t)
 	removeFile(t, filepath.Join(dir, "cache.db"))
 	d = open(t, dir, storage.Limits{})
-	defer d.close(t)
+	defer d.Close(t)
 	check(d) // from the log
 }
 
@@ -489,9 +445,9 @@ func TestRecentGoesToOneSession(t *testing.T) {
 	d.accept(t, "2", storage.Target{Account: a})
 	take(2)
 	d.LoggedIn(a, time.Unix(1e9, 0))
-	d.close(t)
+	d.Close(t)
 	d = open(t, dir, storage.Limits{})
-	defer d.close(t)
+	defer d.Close(t)
 	take(3)
 	err := d.View(t.Context(), func(tx *storage.Tx) error {
 		x, err := tx.Account(a)

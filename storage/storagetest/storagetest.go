@@ -5,7 +5,9 @@ package storagetest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -13,12 +15,21 @@ import (
 	"telesphore/storage/body"
 	"telesphore/storage/bolt"
 	"telesphore/storage/keyring"
+	"telesphore/storage/kv"
 )
 
-// New makes an empty store and closes it when the test ends.
-func New(tb testing.TB) *storage.Store {
+// Disk is an open store with the directory it lies in.
+type Disk struct {
+	*storage.Store
+	Dir   string
+	close func() error
+}
+
+// Open opens the store in dir, making it when it is new, with the limits and
+// hooks of c and o. Checked puts [kv.Checked] before the engines: it finds broken
+// rules, and runs every change twice, which leaves dead records in the log.
+func Open(tb testing.TB, dir string, c storage.Config, o body.Options, checked bool) *Disk {
 	tb.Helper()
-	dir := tb.TempDir()
 	must := func(err error) {
 		tb.Helper()
 		if err != nil {
@@ -26,27 +37,44 @@ func New(tb testing.TB) *storage.Store {
 		}
 	}
 	master, ring := keyring.MasterFile{Path: filepath.Join(dir, "master.key")}, filepath.Join(dir, "keyring")
-	must(keyring.CreateMasterFile(master.Path))
-	must(keyring.Create(ring, master))
+	if _, err := os.Stat(ring); err != nil {
+		must(keyring.CreateMasterFile(master.Path))
+		must(keyring.Create(ring, master))
+	}
 	keys, err := keyring.Open(ring, master)
 	must(err)
-	log, err := body.Open(filepath.Join(dir, "bodies"), body.Options{})
+	log, err := body.Open(filepath.Join(dir, "bodies"), o)
 	must(err)
-	index, err := bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{BeforeCommit: log.Flush})
+	index, err := bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{BeforeCommit: log.Flush, InitialMmapSize: mapSize})
 	must(err)
-	cache, err := bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true})
+	cache, err := bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true, InitialMmapSize: mapSize})
 	must(err)
-	s, err := storage.Open(context.Background(), storage.Config{
-		DB: index, Cache: cache, Log: log, Keys: keys, Logger: slog.New(slog.DiscardHandler),
-	})
+	c.DB, c.Cache, c.Log, c.Keys, c.Logger = index, cache, log, keys, slog.New(slog.DiscardHandler)
+	if checked {
+		c.DB, c.Cache = kv.Checked(index), kv.Checked(cache)
+	}
+	s, err := storage.Open(context.Background(), c)
 	must(err)
-	tb.Cleanup(func() {
-		must(s.Close())
-		must(index.Close())
-		must(cache.Close())
-		must(log.Close())
-	})
-	return s
+	return &Disk{s, dir, func() error { return errors.Join(s.Close(), index.Close(), cache.Close(), log.Close()) }}
+}
+
+// mapSize is less than a server maps, since tests open many stores at once.
+const mapSize = 1 << 28
+
+// Close closes everything, as a clean stop does.
+func (d *Disk) Close(tb testing.TB) {
+	tb.Helper()
+	if err := d.close(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// New makes an empty store and closes it when the test ends.
+func New(tb testing.TB) *storage.Store {
+	tb.Helper()
+	d := Open(tb, tb.TempDir(), storage.Config{}, body.Options{}, true)
+	tb.Cleanup(func() { d.Close(tb) })
+	return d.Store
 }
 
 // Account makes an account with an address and a stored password ("" for none).
@@ -69,7 +97,7 @@ func Inbox(tb testing.TB, s *storage.Store, id storage.AccountID) []string {
 		if err != nil {
 			return err
 		}
-		return tx.Placements(id, m.ID, storage.UIDSet{{Lo: 1, Hi: 1<<32 - 1}}, func(p *storage.Placement) bool {
+		return tx.Placements(id, m.ID, storage.AllUIDs, func(p *storage.Placement) bool {
 			objects = append(objects, p.Object)
 			return true
 		})
