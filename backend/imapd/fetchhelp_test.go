@@ -11,6 +11,7 @@ import (
 	"telesphore/backend/imapd/wire"
 	"telesphore/backend/message"
 	"telesphore/storage"
+	"telesphore/storage/storagetest"
 )
 
 // testInbox is an INBOX in a real store, with what a session would know of it.
@@ -25,7 +26,7 @@ type testInbox struct {
 
 func newTestInbox(t testing.TB) *testInbox {
 	t.Helper()
-	store, quiet := openStore(t), slog.New(slog.DiscardHandler)
+	store, quiet := storagetest.New(t), slog.New(slog.DiscardHandler)
 	a := &storage.Account{Addresses: []string{"a@hopital.test"}, Password: "x"}
 	if err := store.NewAccount(t.Context(), a); err != nil {
 		t.Fatal(err)

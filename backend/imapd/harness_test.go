@@ -9,16 +9,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"telesphore/backend/auth"
 	"telesphore/storage"
-	"telesphore/storage/body"
-	"telesphore/storage/bolt"
-	"telesphore/storage/keyring"
+	"telesphore/storage/storagetest"
 	"telesphore/tls/tlstest"
 )
 
@@ -41,7 +38,7 @@ type lab struct {
 func newLab(t testing.TB, change func(*Server)) *lab {
 	t.Helper()
 	trust := tlstest.New(t)
-	store := openStore(t)
+	store := storagetest.New(t)
 	l := &lab{t: t, trust: trust, Server: &Server{
 		Store: store,
 		Auth: &auth.Authenticator{Store: store, Params: auth.Params{Memory: 8, Time: 1, Lanes: 1},
@@ -60,36 +57,6 @@ func newLab(t testing.TB, change func(*Server)) *lab {
 	l.clear = l.listen(l.Serve)
 	l.secure = l.listen(l.ServeTLS)
 	return l
-}
-
-func openStore(t testing.TB) *storage.Store {
-	t.Helper()
-	dir := t.TempDir()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	master, ring := keyring.MasterFile{Path: filepath.Join(dir, "master.key")}, filepath.Join(dir, "keyring")
-	must(keyring.CreateMasterFile(master.Path))
-	must(keyring.Create(ring, master))
-	keys, err := keyring.Open(ring, master)
-	must(err)
-	log, err := body.Open(filepath.Join(dir, "bodies"), body.Options{SegmentSize: 64 << 20})
-	must(err)
-	index, err := bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{BeforeCommit: log.Flush, InitialMmapSize: 1 << 28})
-	must(err)
-	cache, err := bolt.Open(filepath.Join(dir, "cache.db"), bolt.Options{NoSync: true, InitialMmapSize: 1 << 28})
-	must(err)
-	store, err := storage.Open(context.Background(), storage.Config{
-		DB: index, Cache: cache, Log: log, Keys: keys, Logger: slog.New(slog.DiscardHandler),
-	})
-	must(err)
-	t.Cleanup(func() {
-		must(errors.Join(store.Close(), index.Close(), cache.Close(), log.Close()))
-	})
-	return store
 }
 
 func (l *lab) addAccount(address string) storage.AccountID {

@@ -150,12 +150,13 @@ func (c *crash) round(env string) {
 		<-ended
 		t.Fatalf("the server did not start:\n%s", said.String())
 	}
+	life := time.Duration(300+c.random.IntN(400)) * time.Millisecond
 	var writers sync.WaitGroup
 	for n := range crashWriters {
 		writers.Go(func() { c.write(ready, n) })
 	}
 	select {
-	case <-time.After(time.Duration(300+c.random.IntN(400)) * time.Millisecond):
+	case <-time.After(life):
 	case <-ended:
 		t.Fatalf("the server ended by itself:\n%s", said.String())
 	}
