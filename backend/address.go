@@ -67,9 +67,11 @@ func ParseAddress(s string) (Address, error) {
 // case. Errors wrap ErrAddress.
 func ParseDomain(s string) (string, error) {
 	if !ldh(s) || hasACE(s) {
-		// Only what maps to itself twice is a name that others read as we do.
+		// The checks look at the name as written, so a character that is mapped to
+		// another one can get past them: what comes out must pass them too, or
+		// others will not read the name as we do.
 		a, err := domainProfile().ToASCII(s)
-		if err != nil {
+		if again, err2 := domainProfile().ToASCII(a); err != nil || err2 != nil || again != a {
 			return "", fmt.Errorf("%w: domain is no internationalised name", ErrAddress)
 		}
 		s = a

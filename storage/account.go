@@ -283,7 +283,8 @@ func (t *Tx) SetState(id AccountID, s State) error {
 }
 
 // EraseAccount makes everything of the account unreadable before it returns;
-// the keeper removes the rest soon after. Its addresses are free at once.
+// the keeper removes the rest soon after. Its addresses are free at once. With
+// ErrByHand all that is done but for the destruction of the key.
 func (s *Store) EraseAccount(ctx context.Context, id AccountID) error {
 	err := s.Update(ctx, func(t *Tx) error {
 		a, err := t.Account(id)
@@ -302,10 +303,19 @@ func (s *Store) EraseAccount(ctx context.Context, id AccountID) error {
 	if err != nil {
 		return err
 	}
-	if err := s.keys.Erase(uint32(id)); err != nil {
+	s.wakeKeeper()
+	return s.eraseKeys(id)
+}
+
+// eraseKeys destroys the keys of an account whose erasure is noted.
+func (s *Store) eraseKeys(id AccountID) error {
+	err := s.keys.Erase(uint32(id))
+	if errors.Is(err, ErrByHand) {
+		s.logger.Warn("the key of an erased account must be destroyed by hand", "account", id, "do", err)
+	}
+	if err != nil {
 		return fmt.Errorf("erase account keys: %w", err)
 	}
-	s.wakeKeeper()
 	return nil
 }
 

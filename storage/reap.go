@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
 // Expunging is lazy: the change that people wait for only takes messages off
@@ -233,8 +232,8 @@ func (s *Store) resume(ctx context.Context) error {
 		return err
 	}
 	for _, a := range erasing {
-		if err := s.keys.Erase(uint32(a)); err != nil {
-			return fmt.Errorf("erase account keys: %w", err)
+		if err := s.eraseKeys(a); err != nil && !errors.Is(err, ErrByHand) {
+			return err
 		}
 	}
 	for j := range copying {

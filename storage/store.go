@@ -43,7 +43,10 @@ var (
 	ErrOverQuota     = errors.New("storage: over quota")
 	ErrTooMany       = errors.New("storage: too many messages in one change")
 	ErrNoSpace       = errors.New("storage: disk space is running out")
-	errView          = errors.New("storage: change inside a View")
+	// ErrByHand: the account is erased for this server, but destroying its key
+	// takes a step that only a person can do. The log says which.
+	ErrByHand = keyring.ErrByHand
+	errView   = errors.New("storage: change inside a View")
 )
 
 // formatVersion is the index format that this package reads and writes.

@@ -5,9 +5,9 @@
 // certificate travels as an *x509.Certificate. An [Identity] is what we prove
 // to others: its certificates can be replaced while connections are open.
 //
-// A *[Conn] is never wrapped: go-smtp and our own doors look for the concrete
-// type to learn whether a connection is encrypted. Deadlines and limits go on the
-// net.Conn or the net.Listener beneath it.
+// Deadlines and limits go on the net.Conn or the net.Listener beneath a *[Conn],
+// which itself is not wrapped: whoever has one knows that the connection is
+// encrypted. The one exception, smtpd's guard, must read what travels inside.
 package tls
 
 import (

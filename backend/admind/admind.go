@@ -38,7 +38,7 @@ import (
 // Limits bound what callers may use up.
 type Limits struct {
 	Connections int           // open at once; one more is answered "busy"
-	Line        int           // octets of one request
+	Line        int64         // octets of one request
 	Page        int           // accounts in one answer of account.list
 	Idle        time.Duration // without a request before the connection closes
 	Operation   time.Duration // one request may take
@@ -167,7 +167,7 @@ func (s *Server) listen(conn net.Conn) bool {
 // serve answers one caller's requests until it hangs up, breaks a limit or the
 // server closes.
 func (s *Server) serve(ctx context.Context, conn net.Conn) {
-	lines := bufio.NewReaderSize(conn, s.Limits.Line)
+	lines := bufio.NewReaderSize(conn, int(s.Limits.Line))
 	for s.listen(conn) {
 		line, err := lines.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {

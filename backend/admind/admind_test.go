@@ -98,13 +98,13 @@ func TestLifeOfAnAccount(t *testing.T) {
 	_, at := start(t, filepath.Join(t.TempDir(), "admin.sock"), admind.DefaultLimits())
 	dialogue(t, at,
 		[2]string{`{"op":"account.list"}`, `{}`},
-		[2]string{`{"op":"account.add","address":"Medecin@Hopital.test","name":"Dr Martin","aliases":["martin@hopital.test"]}`,
-			`{"account":{"id":1,"address":"medecin@hopital.test","aliases":["martin@hopital.test"],"name":"Dr Martin","state":"active",…"password":"…-…-…"}`},
+		[2]string{`{"op":"account.add","address":"Medecin@Hopital.test","name":"Cardiologie","aliases":["cardio@hopital.test"]}`,
+			`{"account":{"id":1,"address":"medecin@hopital.test","aliases":["cardio@hopital.test"],"name":"Cardiologie","state":"active",…"password":"…-…-…"}`},
 		[2]string{`{"op":"account.add","address":"labo@hopital.test","password":"noix lune 4821 tram","quota":1048576}`,
 			`{"account":{"id":2,"address":"labo@hopital.test","state":"active",…"quota":1048576,…}}`},
 		[2]string{`{"op":"account.list"}`, `{"accounts":[{"id":1,…},{"id":2,…}]}`},
 		[2]string{`{"op":"account.list","after":1}`, `{"accounts":[{"id":2,…}]}`},
-		[2]string{`{"op":"account.show","address":"martin@hopital.test"}`, `{"account":{"id":1,…"octets":0,"messages":0,"mailboxes":6}}`},
+		[2]string{`{"op":"account.show","address":"cardio@hopital.test"}`, `{"account":{"id":1,…"octets":0,"messages":0,"mailboxes":6}}`},
 		[2]string{`{"op":"account.disable","address":"labo@hopital.test"}`, `{"account":{…"state":"disabled",…}}`},
 		[2]string{`{"op":"account.enable","address":"labo@hopital.test"}`, `{"account":{…"state":"active",…}}`},
 		[2]string{`{"op":"account.password","address":"labo@hopital.test","password":"dune 59 violon gris"}`, `{"account":{"id":2,…}}`},
@@ -137,7 +137,7 @@ func TestRefusals(t *testing.T) {
 		[2]string{`{"op":"account.list"}{"op":"account.list"}`, code(admind.BadRequest)},
 		[2]string{`not json`, code(admind.BadRequest)},
 		[2]string{``, code(admind.BadRequest)},
-		[2]string{`{"op":"account.list","name":"` + strings.Repeat("x", limits.Line) + `"}`, code(admind.BadRequest)},
+		[2]string{`{"op":"account.list","name":"` + strings.Repeat("x", int(limits.Line)) + `"}`, code(admind.BadRequest)},
 	)
 }
 

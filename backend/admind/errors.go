@@ -21,6 +21,7 @@ const (
 	AddressTaken  Code = "address_taken"   // another account has this address
 	BadAddress    Code = "bad_address"     // not an address, or in a domain that is not ours
 	WeakPassword  Code = "weak_password"   // against the password policy
+	ByHand        Code = "by_hand"         // done, but for a step that only a person can do
 	TimedOut      Code = "timed_out"       // it took longer than allowed
 	Internal      Code = "internal"        // the server's log says more
 )
@@ -70,6 +71,7 @@ func phrases() []struct {
 		{auth.ErrHasName, Error{WeakPassword, auth.ErrHasName.Error()}},
 		{storage.ErrNoAccount, Error{NoSuchAccount, "there is no account with this address"}},
 		{storage.ErrAccountExists, Error{AddressTaken, "another account has this address already"}},
+		{storage.ErrByHand, Error{ByHand, "the account is gone and its mail unreadable here, but its key must still be destroyed by hand: the server's log says how"}},
 		{context.DeadlineExceeded, Error{TimedOut, "the server took too long: look whether the change was made before trying again"}},
 	}
 }

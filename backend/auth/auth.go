@@ -76,6 +76,10 @@ func (c Code) String() string {
 type Refusal struct {
 	Code  Code
 	Cause error // may be nil
+
+	// Repeated: the same wrong secret was refused less than an hour ago. It is no
+	// new guess; mail programs send a password in two or three ways.
+	Repeated bool
 }
 
 func (r *Refusal) Error() string {
@@ -149,7 +153,7 @@ func (a *Authenticator) Verify(ctx context.Context, t *Attempt) (*Principal, err
 func (a *Authenticator) verify(ctx context.Context, t *Attempt) (*Principal, *storage.Account, error) {
 	account, name, err := a.lookUp(ctx, t.User)
 	if err != nil {
-		return nil, nil, &Refusal{Unavailable, err}
+		return nil, nil, &Refusal{Code: Unavailable, Cause: err}
 	}
 	tag := a.tag(name, account, t.Secret)
 
@@ -162,11 +166,11 @@ func (a *Authenticator) verify(ctx context.Context, t *Attempt) (*Principal, *st
 	ok, err := a.check(ctx, ticket, account, t.Secret, tag)
 	if err != nil {
 		ticket.drop()
-		return nil, account, &Refusal{Unavailable, err}
+		return nil, account, &Refusal{Code: Unavailable, Cause: err}
 	}
 	if !ok {
 		ticket.fail()
-		return nil, account, &Refusal{Code: BadCredentials}
+		return nil, account, &Refusal{Code: BadCredentials, Repeated: ticket.repeated}
 	}
 	ticket.succeed()
 	// From here on the caller knows the password and may learn more.
@@ -174,7 +178,7 @@ func (a *Authenticator) verify(ctx context.Context, t *Attempt) (*Principal, *st
 		return nil, account, &Refusal{Code: Disabled}
 	}
 	if t.AuthzID != "" && !owns(account, t.AuthzID) {
-		return nil, account, &Refusal{BadCredentials, errors.New("asked to act as somebody else")}
+		return nil, account, &Refusal{Code: BadCredentials, Cause: errors.New("asked to act as somebody else")}
 	}
 	return &Principal{
 		Account: account.ID,
@@ -285,6 +289,9 @@ func (a *Authenticator) record(ctx context.Context, t *Attempt, p *Principal, ac
 		return
 	}
 	attrs = append(attrs, slog.String("outcome", err.Error()))
+	if refusal := new(Refusal); errors.As(err, &refusal) && refusal.Repeated {
+		attrs = append(attrs, slog.Bool("repeated", true))
+	}
 	a.Logger.LogAttrs(ctx, slog.LevelWarn, "auth.fail", attrs...)
 }
 

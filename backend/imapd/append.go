@@ -115,10 +115,9 @@ func (s *session) appendMessage(ctx context.Context) (octets []byte, free func()
 	if err := s.dec.Err(); err != nil {
 		return nil, nil, err
 	}
-	if err := s.reserve(ctx, size); err != nil {
+	if free, err = s.reserve(ctx, size); err != nil {
 		return nil, nil, err
 	}
-	free = func() { s.srv.appends.Release(size) }
 	octets = make([]byte, size)
 	if _, err = io.ReadFull(r, octets); err == nil {
 		if wrapped {
@@ -129,7 +128,11 @@ func (s *session) appendMessage(ctx context.Context) (octets []byte, free func()
 		}
 		err = s.dec.End()
 	}
-	if err == nil && !binary && bytes.IndexByte(octets, 0) >= 0 {
+	switch {
+	case err != nil:
+	case binary:
+		octets, err = textual(octets)
+	case bytes.IndexByte(octets, 0) >= 0:
 		err = errLiteralNUL
 	}
 	if err != nil {
@@ -139,14 +142,24 @@ func (s *session) appendMessage(ctx context.Context) (octets []byte, free func()
 	return octets, free, nil
 }
 
-// reserve takes from the memory that messages being received may use together.
-func (s *session) reserve(ctx context.Context, size int64) error {
+// reserve takes from the memory that messages held whole may use together, and
+// from the account's part of it, until free is called.
+func (s *session) reserve(ctx context.Context, size int64) (free func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.srv.Limits.Stall)
 	defer cancel()
-	if s.srv.appends.Acquire(ctx, size) != nil {
-		return errBusy
+	size = min(size, s.srv.Limits.accountMemory()) // there is no more to wait for
+	own := s.share.memory
+	if own.Acquire(ctx, size) != nil {
+		return nil, errBusy
 	}
-	return nil
+	if s.srv.appends.Acquire(ctx, size) != nil {
+		own.Release(size)
+		return nil, errBusy
+	}
+	return func() {
+		s.srv.appends.Release(size)
+		own.Release(size)
+	}, nil
 }
 
 // file describes, seals and files a message.

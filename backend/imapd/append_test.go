@@ -24,7 +24,7 @@ func TestAppend(t *testing.T) {
 	c.exchange("APPEND INBOX (\\Seen $Label1) \" 7-Feb-1994 21:52:25 -0800\" {1+}\r\nx", "OK …", "* 2 EXISTS", "* 2 RECENT",
 		"* FLAGS (… $Label1)", "* OK [PERM…")
 	c.exchange("FETCH 2 (FLAGS INTERNALDATE)", "OK …", `* 2 FETCH (FLAGS (\Seen \Recent $Label1) INTERNALDATE " 8-Feb-1994 05:52:25 +0000")`)
-	c.exchange("APPEND INBOX ~{3+}\r\na\x00b", "OK …", "* 3 EXISTS", "* 3 RECENT")
+	c.exchange("APPEND INBOX ~{7+}\r\na:\r\n\r\n\x00", "OK …", "* 3 EXISTS", "* 3 RECENT")
 	for _, wrong := range []string{
 		"APPEND INBOX {3+}\r\na\x00b", "APPEND INBOX {1+}\r\nx (\\Seen)", "APPEND INBOX \"quoted\"",
 		"APPEND INBOX (\\Seen {1+}\r\nx", "APPEND INBOX \"31-Feb-1994 21:52:25 -0800\" {1+}\r\nx",

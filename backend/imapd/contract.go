@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 
@@ -47,6 +48,10 @@ type selection struct {
 	CondStore bool // RFC 7162 enabled: FETCH responses that tell changed flags carry MODSEQ
 	Rev2      bool // ENABLE IMAP4rev2: SEARCH is answered with ESEARCH
 
+	// Hold takes from the memory that messages held whole may use together; it
+	// waits until there is enough. free gives it back. Nil when nobody counts.
+	Hold func(ctx context.Context, octets int64) (free func(), err error)
+
 	Limits *SearchLimits
 	Log    *slog.Logger
 
@@ -55,6 +60,15 @@ type selection struct {
 	// in Out at the end is the session's to send, with the tagged line.
 	Out   *wire.Encoder
 	Flush func() error
+}
+
+// hold is Hold for a message of size octets and what is made of it. Small ones
+// are not worth counting.
+func (s *selection) hold(ctx context.Context, size int64) (free func(), err error) {
+	if s.Hold == nil || size <= outputBuffer {
+		return func() {}, nil
+	}
+	return s.Hold(ctx, 2*size)
 }
 
 // SearchLimits bound what one SEARCH may cost.

@@ -50,6 +50,10 @@ func (s *session) copy(ctx context.Context, uid, move bool) (string, error) {
 		verb = "MOVE"
 	}
 	verb = commandName(verb, uid) + " completed"
+	if len(done.From) == 0 && !uid {
+		// The client must not take them for copied (RFC 9051 section 7.1).
+		return "", storage.ErrNoMessage
+	}
 	if len(done.From) == 0 {
 		return verb, nil // UIDs of no message are no error (RFC 9051 section 6.4.9)
 	}

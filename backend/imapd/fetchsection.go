@@ -101,9 +101,6 @@ func (r *fetchRun) writeFromMessages() error {
 		if err := r.writeFromMessage(&r.rows[i], blocks[i]); err != nil {
 			return err
 		}
-		if err := r.flushFull(); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -114,9 +111,17 @@ func (r *fetchRun) writeFromMessage(row *fetchRow, block []byte) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
+	if int64(row.Size) > outputBuffer && r.gathers(block) {
+		free, err := r.hold(r.ctx, int64(row.Size))
+		if err != nil {
+			return err
+		}
+		defer free()
+	}
 	err := r.openAndWrite(row, block)
 	switch {
 	case err == nil:
+		return r.flushFull()
 	case errors.Is(err, storage.ErrNoMessage):
 		r.gone++
 	case errors.Is(err, errCutShort), r.ctx.Err() != nil:
@@ -125,6 +130,13 @@ func (r *fetchRun) writeFromMessage(row *fetchRow, block []byte) error {
 		r.failed = fmt.Errorf("fetch object %d: %w", row.Object, err)
 	}
 	return nil
+}
+
+// gathers says whether an item is put together in memory rather than streamed.
+func (r *fetchRun) gathers(block []byte) bool {
+	return slices.ContainsFunc(r.items, func(it fetchItem) bool {
+		return it.kind == fetchBinary || it.kind == fetchBinarySize || it.fields != nil || block == nil && it.needsMeta()
+	})
 }
 
 func (r *fetchRun) openAndWrite(row *fetchRow, block []byte) error {

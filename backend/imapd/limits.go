@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"telesphore/backend/imapd/wire"
 	"telesphore/storage"
 )
@@ -24,7 +26,7 @@ type Limits struct {
 	Write     time.Duration // for a client to take 64 KiB of replies
 
 	Message      int64 // octets of one message (APPENDLIMIT, RFC 7889)
-	AppendMemory int64 // octets of all messages that are being received
+	AppendMemory int64 // octets of all messages that are held whole, being received or read; an account gets an eighth
 	OutputMemory int64 // octets of all replies that are being gathered
 
 	Patterns int // patterns, and status items, of one LIST
@@ -101,23 +103,40 @@ func (s *Server) leave(ses *session) {
 	s.sessions.Done()
 }
 
-// enterAccount counts a log-in; it reports false when there are too many.
-func (s *Server) enterAccount(a storage.AccountID) bool {
+// share is what the sessions of one account have in common.
+type share struct {
+	sessions int                 // guarded by Server.mu
+	memory   *semaphore.Weighted // the account's part of Server.appends
+}
+
+// accountMemory is how much of AppendMemory one account may use, so that nobody
+// keeps the others from filing messages by never sending the rest of some.
+func (l *Limits) accountMemory() int64 { return max(l.Message, l.AppendMemory/8) }
+
+// enterAccount counts a log-in; it returns nil when there are too many.
+func (s *Server) enterAccount(a storage.AccountID) *share {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byAccount[a] >= s.Limits.PerAccount {
-		return false
+	sh := s.byAccount[a]
+	if sh == nil {
+		sh = &share{memory: semaphore.NewWeighted(s.Limits.accountMemory())}
 	}
-	s.byAccount[a]++
-	return true
+	if sh.sessions >= s.Limits.PerAccount {
+		return nil
+	}
+	sh.sessions++
+	s.byAccount[a] = sh
+	return sh
 }
 
 func (s *Server) leaveAccount(a storage.AccountID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.byAccount[a]--; s.byAccount[a] == 0 {
-		delete(s.byAccount, a)
+	if sh := s.byAccount[a]; sh.sessions > 1 {
+		sh.sessions--
+		return
 	}
+	delete(s.byAccount, a)
 }
 
 // network is what connections are counted by: who has one IPv6 address has a

@@ -185,7 +185,7 @@ func (s *session) verify(ctx context.Context, a *auth.Attempt) (string, error) {
 	if err != nil {
 		return "", s.failed(err)
 	}
-	if !s.srv.enterAccount(who.Account) {
+	if s.share = s.srv.enterAccount(who.Account); s.share == nil {
 		return "", errAccountLimit
 	}
 	s.account, s.epoch = who.Account, who.Epoch

@@ -118,6 +118,10 @@ func (s *session) rename(ctx context.Context, tag string) (string, error) {
 	err := s.update(ctx, func(tx *storage.Tx) error {
 		return tx.RenameMailbox(s.account, from, to)
 	})
+	if err == nil && from == "INBOX" && s.view != nil && s.view.inbox {
+		s.leaveMailbox()
+		s.out.Raw("* OK [CLOSED] The selected mailbox is another one now\r\n")
+	}
 	if err == nil && s.rev2 {
 		s.out.Raw("* LIST () \"/\" ").Mailbox(to).Raw(` ("OLDNAME" (`).Mailbox(from).Raw("))\r\n")
 	}

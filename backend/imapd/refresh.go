@@ -89,10 +89,10 @@ func (s *session) writeExpunges(gone []uint32) {
 // takeRecent finds out which of the new messages have \Recent here: a session
 // that may change the mailbox takes the flag from the later ones.
 func (s *session) takeRecent(ctx context.Context, added []uint32) error {
-	if s.rev2 || s.view.readOnly {
-		return nil // IMAP4rev2 has no \Recent; EXAMINE decided at its begin
+	if s.rev2 {
+		return nil // IMAP4rev2 has no \Recent
 	}
-	first, err := s.srv.Store.TakeRecent(ctx, s.account, s.view.Mailbox)
+	first, err := s.firstOfRecent(ctx)
 	if err != nil {
 		if errors.Is(err, storage.ErrNoMailbox) {
 			return errMailboxDeleted
@@ -101,6 +101,21 @@ func (s *session) takeRecent(ctx context.Context, added []uint32) error {
 	}
 	s.view.addRecent(max(first, added[0]), added[len(added)-1])
 	return nil
+}
+
+// firstOfRecent is the first UID that has \Recent. EXAMINE leaves it to others.
+func (s *session) firstOfRecent(ctx context.Context) (first uint32, err error) {
+	if !s.view.readOnly {
+		return s.srv.Store.TakeRecent(ctx, s.account, s.view.Mailbox)
+	}
+	err = s.srv.Store.View(ctx, func(tx *storage.Tx) error {
+		mb, err := tx.Mailbox(s.account, s.view.Mailbox)
+		if err == nil {
+			first = mb.FirstRecent
+		}
+		return err
+	})
+	return first, err
 }
 
 func (s *session) writeExists() {
@@ -165,7 +180,7 @@ func (s *session) selection() *selection {
 		Store: s.srv.Store, Account: s.account, Mailbox: v.Mailbox, ReadOnly: v.readOnly,
 		UIDs: v.snap.uids, Saved: v.saved, Save: func(uids []uint32) { v.saved = uids }, Known: s.known, Told: s.told, MaxModSeq: v.cursor,
 		CondStore: s.condstore, Rev2: s.rev2,
-		Limits: &s.srv.Limits.Search, Log: s.log, Out: &s.out, Flush: s.flush,
+		Hold: s.reserve, Limits: &s.srv.Limits.Search, Log: s.log, Out: &s.out, Flush: s.flush,
 	}
 	if !s.rev2 {
 		sel.Recent = v.isRecent

@@ -37,10 +37,11 @@ type searchMessage struct {
 	thread storage.ObjectID // 0 when it was not asked for
 
 	meta   *message.Meta
-	prefix []byte // the recipient's own fields, known with the octets
-	header []byte // without prefix
-	whole  bool   // the octets are known
-	octets []byte // without prefix
+	prefix []byte    // the recipient's own fields, known with the octets
+	header []byte    // without prefix
+	whole  bool      // the octets are known
+	octets []byte    // without prefix
+	texts  [2][]byte // what BODY looks at, and TEXT; folded once for all keys, nil before
 	root   *message.Part
 }
 
@@ -155,12 +156,32 @@ func (k *searchKey) judgeField(r *searchRun, m *searchMessage) searchVerdict {
 }
 
 func (k *searchKey) judgeOctets(r *searchRun, m *searchMessage) bool {
-	for text := range m.root.Texts(m.octets, k.kind == searchText) {
-		if r.contains(text, k.text) {
-			return true
-		}
+	if r.ctx.Err() != nil {
+		return false
 	}
-	return k.kind == searchText && r.contains(m.prefix, k.text)
+	return bytes.Contains(r.foldedText(m, k.kind == searchText), []byte(k.text))
+}
+
+// foldedText is what SEARCH looks at, with NUL, which no key holds, between its
+// pieces.
+func (r *searchRun) foldedText(m *searchMessage, header bool) []byte {
+	i := 0
+	if header {
+		i = 1
+	}
+	if m.texts[i] != nil {
+		return m.texts[i]
+	}
+	text := append(r.texts[i][:0], 0)
+	for piece := range m.root.Texts(m.octets, header) {
+		text, _ = searchFold(text, piece)
+		text = append(text, 0)
+	}
+	if header {
+		text, _ = searchFold(text, m.prefix)
+	}
+	r.texts[i], m.texts[i] = text, text
+	return text
 }
 
 // anyContains says whether one of values contains the folded text.

@@ -8,8 +8,8 @@ import (
 )
 
 // searchFold appends text to dst in a form in which two texts that differ in
-// case or in the way accents are composed are the same, much as i;unicode-casemap
-// (RFC 5051) has it. ok is false when text is not UTF-8; what is wrong in it
+// case or in accents are the same: i;unicode-casemap (RFC 5051) without the
+// combining marks, since people who write French often search without accents. ok is false when text is not UTF-8; what is wrong in it
 // becomes U+FFFD.
 func searchFold[T string | []byte](dst []byte, text T) (folded []byte, ok bool) {
 	ok = true
@@ -24,7 +24,7 @@ func searchFold[T string | []byte](dst []byte, text T) (folded []byte, ok bool) 
 			continue
 		}
 		// The next run beyond ASCII. It may begin with an accent of the letter
-		// before it, which stays where it is.
+		// before it.
 		j := i
 		for j < len(text) && text[j] >= utf8.RuneSelf {
 			j++
@@ -32,7 +32,9 @@ func searchFold[T string | []byte](dst []byte, text T) (folded []byte, ok bool) 
 		run := []byte(text[i:j])
 		ok = ok && utf8.Valid(run)
 		for _, r := range string(norm.NFKD.Bytes(run)) {
-			dst = utf8.AppendRune(dst, unicode.ToLower(unicode.ToUpper(r)))
+			if !unicode.Is(unicode.Mn, r) {
+				dst = utf8.AppendRune(dst, unicode.ToLower(unicode.ToUpper(r)))
+			}
 		}
 		i = j
 	}

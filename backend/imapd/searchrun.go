@@ -21,6 +21,7 @@ type searchRun struct {
 	opened  int             // messages read
 	folded  []byte          // reused
 	octets  []byte          // reused
+	texts   [2][]byte       // reused
 }
 
 // searchGroup is how many messages are judged by their metadata at a time.
@@ -176,7 +177,7 @@ func (r *searchRun) judgeGroup(group []searchMessage) error {
 		err := r.judgeOctets(&group[i], blocks[i])
 		switch {
 		case err == nil, errors.Is(err, storage.ErrNoMessage):
-		case errors.Is(err, errTooCostly), r.ctx.Err() != nil:
+		case errors.Is(err, errTooCostly), errors.Is(err, errBusy), r.ctx.Err() != nil:
 			return err
 		default: // a damaged message must not make the others unfindable
 			r.Log.Error("SEARCH passes over a message", "object", group[i].Object, "err", err)
@@ -198,6 +199,12 @@ func (r *searchRun) judgeOctets(m *searchMessage, block []byte) error {
 		return err
 	}
 	defer body.Close()
+	free, err := r.hold(r.ctx, body.Size())
+	if err != nil {
+		return err
+	}
+	defer free()
+	defer r.shrink()
 	r.octets = slices.Grow(r.octets[:0], int(body.Size()))[:body.Size()]
 	if err := readFullAt(body, r.octets, 0); err != nil {
 		return err
@@ -211,7 +218,15 @@ func (r *searchRun) judgeOctets(m *searchMessage, block []byte) error {
 	if r.key.judge(r, m) == searchYes {
 		r.found = append(r.found, searchHit{m.index, m.ModSeq})
 	}
-	return nil
+	m.octets, m.texts = nil, [2][]byte{}
+	return r.ctx.Err() // with it, keys no longer look
+}
+
+// shrink gives up the buffers that a large message has left.
+func (r *searchRun) shrink() {
+	if cap(r.octets) > outputBuffer {
+		r.octets, r.folded, r.texts = nil, nil, [2][]byte{}
+	}
 }
 
 // answer writes SEARCH, or ESEARCH when the client asked for it or speaks IMAP4rev2.

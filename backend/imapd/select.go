@@ -61,7 +61,7 @@ func (s *session) open(ctx context.Context, readOnly bool) (string, error) {
 
 // look makes a view of a mailbox as it is now.
 func (s *session) look(ctx context.Context, name string, readOnly bool) (*view, *storage.Mailbox, error) {
-	v := &view{readOnly: readOnly}
+	v := &view{readOnly: readOnly, inbox: name == "INBOX"}
 	var mb *storage.Mailbox
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) (err error) {
 		if mb, err = tx.MailboxByName(s.account, name); err != nil {

@@ -72,7 +72,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*session]struct{}
 	byAddress map[netip.Addr]int
-	byAccount map[storage.AccountID]int
+	byAccount map[storage.AccountID]*share
 	sessions  sync.WaitGroup // counts conns
 }
 
@@ -92,7 +92,7 @@ func (s *Server) setUp() {
 	s.listeners = make(map[net.Listener]struct{})
 	s.conns = make(map[*session]struct{})
 	s.byAddress = make(map[netip.Addr]int)
-	s.byAccount = make(map[storage.AccountID]int)
+	s.byAccount = make(map[storage.AccountID]*share)
 }
 
 // Serve accepts connections that begin in clear and may turn to TLS with

@@ -30,6 +30,7 @@ type session struct {
 	remote netip.Addr
 
 	account  storage.AccountID // 0 before log-in
+	share    *share            // the account's, once logged in
 	epoch    uint32            // of the credentials that opened the session
 	wake     <-chan struct{}   // receives after each change of the account
 	unwatch  func()

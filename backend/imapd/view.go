@@ -16,6 +16,7 @@ import (
 type view struct {
 	storage.Topic
 	readOnly bool
+	inbox    bool // it was INBOX when it was selected
 
 	snap   *snapshot      // snap.uids[n-1] is message n; shared, so replaced whole
 	next   uint32         // UIDs from here on have not been told
@@ -54,6 +55,10 @@ type flagNews struct {
 func (v *view) gather(tx *storage.Tx, mayExpunge bool) (*news, error) {
 	mb, err := tx.Mailbox(v.Account, v.Mailbox)
 	if errors.Is(err, storage.ErrNoMailbox) {
+		return nil, errMailboxDeleted
+	}
+	if err == nil && v.inbox && mb.Name != "INBOX" {
+		// RENAME made a new INBOX: who waits for mail must not wait in the old one.
 		return nil, errMailboxDeleted
 	}
 	if err != nil || mb.HighestModSeq <= v.cursor {

@@ -177,6 +177,7 @@ func parameters(b []byte) iter.Seq2[[]byte, []byte] {
 			name := token(b)
 			after := skipBlanks(b[len(name):])
 			if len(name) == 0 || len(after) == 0 || after[0] != '=' {
+				b = after // never back: an unclosed comment would be read again for each name
 				continue
 			}
 			b = skipBlanks(after[1:])

@@ -195,6 +195,7 @@ func TestCostIsLinear(t *testing.T) {
 		"encoded words":       crlf("From: " + times(",=?a?q?") + "\nSubject: " + times("=?a?q?") + "\n\n"),
 		"groups":              crlf("To: " + times("a:") + "\n\n"),
 		"parameters":          crlf("Content-Type: text/plain" + times(";a=b") + "\n\n"),
+		"parameter names":     crlf("Content-Type: text/plain" + times("; a (") + "\n\n"),
 		"parameter comments":  crlf("Content-Type: text/plain" + times("; a=b (") + "\n\n"),
 		"languages":           crlf("Content-Language: " + times("a,") + "\n\n"),
 		"subject":             crlf("Subject: " + times("[a]") + "\n\n"),

@@ -58,7 +58,7 @@ var (
 	errCut      = reply(421, 4, 4, 2, "The connection broke off")
 
 	errOctets    = reply(550, 5, 6, 0, "The message has a bare CR, a bare LF or a NUL: RFC 5321 section 2.3.8 forbids them")
-	errTooLarge  = reply(552, 5, 3, 4, "The message is too large")
+	errTooLarge  = reply(552, 5, 3, 4, "The message is too large: send fewer or smaller attachments at a time, they grow by a third on the way")
 	errMemory    = reply(452, 4, 3, 1, "Too many messages at once: try again")
 	errHeader    = reply(550, 5, 6, 0, "The message header is malformed")
 	errFromCount = reply(550, 5, 6, 0, "The message must have exactly one From field with an address, and at most one Sender field")
@@ -145,6 +145,8 @@ func correct(verb string, code int, enhanced string) *smtp.SMTPError {
 		return errSequence
 	case code == 500 && enhanced == "5.5.4":
 		return errParameter
+	case code == 552 && enhanced == "5.3.4":
+		return errTooLarge
 	case code == 554 && enhanced == "5.0.0", code != 421 && enhanced == "4.0.0":
 		return errLocal
 	case verb == "MAIL" && code == 250:

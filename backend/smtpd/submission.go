@@ -39,7 +39,7 @@ type Limits struct {
 	Messages     int // of one connection; default 1,000
 	Commands     int // between two messages; default 1,000
 	Errors       int // commands that are not understood, before the connection closes; default 10
-	AuthFailures int // of one connection, before it closes; default 5
+	AuthFailures int // of one connection, before it closes; default 6, since programs send one wrong password twice
 
 	Login     time.Duration // from the connection to the log-in; default 3 minutes
 	Handshake time.Duration // of TLS; default 30 s
@@ -72,7 +72,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Messages, 1000)
 	set(&l.Commands, 1000)
 	set(&l.Errors, 10)
-	set(&l.AuthFailures, 5)
+	set(&l.AuthFailures, 6)
 	last(&l.Login, 3*time.Minute)
 	last(&l.Handshake, 30*time.Second)
 	last(&l.Idle, 5*time.Minute)

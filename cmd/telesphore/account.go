@@ -39,7 +39,7 @@ func accountCommand() *cobra.Command {
 	group.Long = `Administer the accounts of a running server, which is found through its
 configuration. Only root and the user whom the server runs as may do so.`
 	configFlag(group, &a.config)
-	group.PersistentFlags().BoolVar(&a.json, "json", false, "write JSON, for programs")
+	jsonFlag(group, &a.json)
 	return group
 }
 
@@ -52,7 +52,7 @@ func (a *accounts) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS",
 		Short: "Create an account",
-		Example: `  telesphore account add medecin@hopital.example --name "Dr Martin"
+		Example: `  telesphore account add medecin@hopital.example --name "Service de cardiologie"
   pass show medecin | telesphore account add medecin@hopital.example --password-stdin`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {

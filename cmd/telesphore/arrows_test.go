@@ -30,7 +30,7 @@ func arrows() map[string][]string {
 		"storage/bolt":   {"storage/kv"},
 		"storage/kvtest": {"storage/kv"},
 		// For tests: a real store over the real engine.
-		"storage/storagetest": {"storage", "storage/body", "storage/bolt", "storage/keyring"},
+		"storage/storagetest": {"storage", "storage/body", "storage/bolt", "storage/keyring", "storage/kv"},
 		"storage/kv":          {},
 		"storage/body":        {},
 		"storage/keyring":     {},

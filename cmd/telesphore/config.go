@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"telesphore/backend"
+	"telesphore/backend/admind"
 	"telesphore/backend/auth"
 	"telesphore/backend/imapd"
 	"telesphore/backend/smtpd"
@@ -42,6 +43,7 @@ type Config struct {
 	IMAP    imapd.Limits
 	SMTP    smtpd.Limits
 	Auth    AuthConfig
+	Admin   admind.Limits
 }
 
 // AuthConfig is the section [auth].
@@ -150,6 +152,12 @@ func (c *Config) settings() []setting {
 		{key: "auth.max_parked", value: &t.MaxParked},
 		{key: "auth.strangers", value: &t.Strangers},
 		{key: "auth.entries", value: &t.Entries},
+
+		{key: "admin.connections", value: &c.Admin.Connections},
+		{key: "admin.line", value: (*Size)(&c.Admin.Line)},
+		{key: "admin.page", value: &c.Admin.Page},
+		{key: "admin.idle", value: (*Duration)(&c.Admin.Idle)},
+		{key: "admin.operation", value: (*Duration)(&c.Admin.Operation)},
 	}
 }
 
@@ -162,10 +170,11 @@ func defaultConfig() *Config {
 		},
 		Bodies: body.Options{SegmentSize: 256 << 20},
 		IMAP:   imapd.DefaultLimits(),
+		Admin:  admind.DefaultLimits(),
 		SMTP: smtpd.Limits{
 			MessageSize: 36 << 20, Memory: 512 << 20, Recipients: 100,
 			Connections: 2000, ConnectionsPerAddress: 50, ConnectionsPerAccount: 50,
-			Messages: 1000, Commands: 1000, Errors: 10, AuthFailures: 5,
+			Messages: 1000, Commands: 1000, Errors: 10, AuthFailures: 6,
 			Login: 3 * time.Minute, Handshake: 30 * time.Second, Idle: 5 * time.Minute,
 			Message: time.Hour, Write: time.Minute,
 		},

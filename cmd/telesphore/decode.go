@@ -18,9 +18,9 @@ import (
 
 // Mistake is one thing that is wrong with a configuration, in plain words.
 type Mistake struct {
-	Line int    // in the file, from 1; 0 when it is not about one line
-	Key  string // "imap.line", or "" for the whole file
-	Text string
+	Line int    `json:"line,omitempty"` // in the file, from 1; 0 when it is not about one line
+	Key  string `json:"key,omitempty"`  // "imap.line", or "" for the whole file
+	Text string `json:"text"`
 }
 
 // Error implements error.

@@ -58,7 +58,7 @@ SIGTERM stop it.`,
 		},
 	}
 	cmd.Flags().StringVar(&d.dir, "dir", "", "`directory` where everything is kept, found again at the next start; else a new one is made")
-	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "take the `ports` N+1 to N+8 in place of 1143, 1993, 1587, 1465")
+	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "`N`: imap, imaps, submission, submissions take the ports N+1 to N+4 in place of 1143, 1993, 1587, 1465")
 	cmd.Flags().StringVar(&lang, "lang", "", "`language` of what is printed: fr or en; else the one of the environment")
 	return cmd
 }
@@ -171,9 +171,9 @@ type demoAccount struct {
 
 func demoAccounts() []demoAccount {
 	people := []demoAccount{
-		{Address: "medecin", name: "Dr Claire Martin"},
-		{Address: "cardiologue", name: "Dr Hugo Bernard"},
-		{Address: "infirmier", name: "Paul Durand"},
+		{Address: "medecin", name: "Médecin généraliste"},
+		{Address: "cardiologue", name: "Cardiologue"},
+		{Address: "infirmier", name: "Infirmier libéral"},
 		{Address: "secretariat", name: "Secrétariat de cardiologie"},
 		{Address: "labo", name: "Laboratoire d'analyses"},
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -101,31 +102,61 @@ func configFlag(cmd *cobra.Command, path *string) {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Tell which version this is",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintln(cmd.OutOrStdout(), version())
-			return nil
+			v := readVersion()
+			if asJSON {
+				return writeJSON(cmd, v)
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), v)
+			return err
 		},
 	}
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }
 
-// version is what the Go toolchain recorded when it built the program.
-func version() string {
+// jsonFlag adds --json to a command that tells something.
+func jsonFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.PersistentFlags().BoolVar(asJSON, "json", false, "write JSON, for programs")
+}
+
+// buildVersion is what the Go toolchain recorded when it built the program.
+type buildVersion struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Modified bool   `json:"modified,omitempty"`
+	Go       string `json:"go"`
+}
+
+func readVersion() (v buildVersion) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "telesphore (unknown version)"
+		return buildVersion{Version: "(unknown)"}
 	}
-	text := "telesphore " + info.Main.Version
+	v.Version, v.Go = info.Main.Version, info.GoVersion
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			text += " " + s.Value
-		}
-		if s.Key == "vcs.modified" && s.Value == "true" {
-			text += " (modified)"
+		switch s.Key {
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
 		}
 	}
-	return text + " " + info.GoVersion
+	return v
+}
+
+func (v buildVersion) String() string {
+	text := []string{"telesphore", v.Version}
+	if v.Revision != "" {
+		text = append(text, v.Revision)
+	}
+	if v.Modified {
+		text = append(text, "(modified)")
+	}
+	return strings.Join(append(text, v.Go), " ")
 }

@@ -81,7 +81,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		Hostname: c.Hostname, Limits: c.SMTP, Logger: logger,
 	}
 	s.admin = &admind.Server{
-		Store: s.store, Auth: s.auth, Router: router, Limits: admind.DefaultLimits(), Log: logger,
+		Store: s.store, Auth: s.auth, Router: router, Limits: c.Admin, Log: logger,
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func letter(n int) []byte {
 		words[i] = string(w)
 	}
 	var b bytes.Buffer
-	b.WriteString("From: Dr Martin <martin@hopital.test>\r\nTo: cabinet@clinique.test\r\nSubject: compte rendu\r\nMIME-Version: 1.0\r\n\r\n")
+	b.WriteString("From: Cardiologie <cardio@hopital.test>\r\nTo: cabinet@clinique.test\r\nSubject: compte rendu\r\nMIME-Version: 1.0\r\n\r\n")
 	for line := 0; b.Len() < n; {
 		w := words[zipf.Uint64()]
 		if line += len(w) + 1; line > 72 {

@@ -101,7 +101,7 @@ func TestGrammar(t *testing.T) {
 		{dateTime, `"7-Feb-1994 21:52:25 -0800"`, bad}, {dateTime, `"31-Feb-1994 21:52:25 -0800"`, bad}, {dateTime, `"17-Jul-1996 25:44:25 +0000"`, bad},
 		{dateTime, `"17-Jul-1996 02:44:25 UTC"`, bad}, {dateTime, `17-Jul-1996 02:44:25 +0000`, bad},
 		{mailbox, "inbox", "INBOX"}, {mailbox, "InBox/x", "INBOX/x"}, {mailbox, "inboxes", "inboxes"}, {mailbox, "&AOk-t&AOk-", "été"},
-		{mailbox, "AT&-T", "AT&T"}, {mailbox, "AT&T", bad}, {mailbox, `"p&AOk"`, bad}, {mailbox, `"é"`, bad}, {mailbox8, "AT&T", "AT&T"},
+		{mailbox, "AT&-T", "AT&T"}, {mailbox, "AT&T", bad}, {mailbox, `"p&AOk"`, bad}, {mailbox, `"é"`, "é"}, {mailbox, "{1+}\r\n\xe9", bad}, {mailbox8, "AT&T", "AT&T"},
 		{mailbox8, `"é&AOk-"`, "é&AOk-"}, {mailbox8, "{1+}\r\n\xe9", bad}, {mailbox, "a%", bad}, {mailbox, "a]b", "a]b"},
 		{list, "%/*]", "%/*]"}, {list, `"&"`, "&"}, {list, "a&b*", "a&b*"}, {list, "&AOk-%", "é%"}, {list, `""`, ""}, {list, "a(", bad},
 		{nested, "((a b) () (c))", "a,b,c,"}, {nested, "()", bad}, {nested, "((a)", bad}, {nested, "((a)) ", bad}, {nested, "((a)(b))", bad},

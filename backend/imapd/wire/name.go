@@ -12,13 +12,15 @@ import (
 var errUTF7 = errors.New("wire: not modified UTF-7")
 
 // Mailbox reads a mailbox name and returns it as UTF-8. INBOX comes in capitals
-// in whatever case it was sent, also as the first level of a longer name.
+// in whatever case it was sent, also as the first level of a longer name. A name
+// with 8-bit octets cannot be modified UTF-7: it is taken as UTF-8 also without
+// ENABLE, as some clients send it once they have heard of IMAP4rev2.
 func (d *Decoder) Mailbox() string {
 	name := d.AString()
 	if d.err != nil {
 		return ""
 	}
-	if !d.UTF8 {
+	if !d.UTF8 && !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		var err error
 		if name, err = DecodeUTF7(name); err != nil {
 			d.Fail("mailbox name is not modified UTF-7")
