@@ -145,15 +145,20 @@ func (s *session) appendMessage(ctx context.Context) (octets []byte, free func()
 // reserve takes from the memory that messages held whole may use together, and
 // from the account's part of it, until free is called.
 func (s *session) reserve(ctx context.Context, size int64) (free func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.srv.Limits.Stall)
+	soon, cancel := context.WithTimeout(ctx, s.srv.Limits.Stall)
 	defer cancel()
 	size = min(size, s.srv.Limits.accountMemory()) // there is no more to wait for
 	own := s.share.memory
-	if own.Acquire(ctx, size) != nil {
-		return nil, errBusy
+	err = own.Acquire(soon, size)
+	if err == nil {
+		if err = s.srv.appends.Acquire(soon, size); err != nil {
+			own.Release(size)
+		}
 	}
-	if s.srv.appends.Acquire(ctx, size) != nil {
-		own.Release(size)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil, ctx.Err() // the client left
+	case err != nil:
 		return nil, errBusy
 	}
 	return func() {
