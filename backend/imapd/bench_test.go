@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"telesphore/backend/message"
+	"telesphore/storage"
 )
 
 // memoryOf returns the resident memory of a process, in KiB.
@@ -156,4 +159,34 @@ func BenchmarkSelect(b *testing.B) {
 			c.ok("FETCH 1:* (FLAGS)")
 		}
 	})
+}
+
+// BenchmarkAppend appends 4 KiB messages over TLS, one after another, and
+// reports how much longer that takes than filing them without a protocol.
+func BenchmarkAppend(b *testing.B) {
+	l := newLab(b, nil)
+	c := l.dialTLS()
+	c.ok("LOGIN " + user + " " + password)
+	c.conn.SetDeadline(time.Now().Add(time.Hour))
+	octets := []byte("From: a@hopital.test\r\nSubject: rendez-vous\r\n\r\n" + strings.Repeat("une ligne de texte comme une autre\r\n", 110))
+	command := fmt.Sprintf("APPEND INBOX (\\Seen) {%d+}\r\n%s", len(octets), octets)
+	var direct, wire time.Duration
+	for b.Loop() {
+		start := time.Now()
+		c.send("a " + command)
+		c.want("a OK … APPEND completed")
+		wire += time.Since(start)
+		start = time.Now()
+		meta := message.Describe(octets)
+		content, err := l.Store.Seal(octets, meta.Marshal(message.MetaLimit))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := l.Store.Accept(b.Context(), content, []storage.Target{{Account: l.account, InternalDate: start}}); err != nil {
+			b.Fatal(err)
+		}
+		direct += time.Since(start)
+	}
+	b.ReportMetric(float64(wire.Microseconds())/float64(b.N), "us-wire")
+	b.ReportMetric(float64(direct.Microseconds())/float64(b.N), "us-direct")
 }

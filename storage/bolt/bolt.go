@@ -1,8 +1,10 @@
 // Package bolt is the storage engine over one bbolt file.
 //
-// A DB implements kv.DB. One goroutine commits: every Update that arrives
-// while it is busy joins the next commit, so that 64 concurrent writers share
-// two fdatasyncs. The functions of a group run one after the other, each in
+// A DB implements kv.DB. An Update that finds nobody committing leads a group:
+// it runs its function, then lets those that have arrived meanwhile run theirs, and
+// commits for all. Whoever arrives during the commit waits, and the first of
+// them leads the next group. So 64 concurrent writers share two fdatasyncs, while
+// a lone one waits for nobody and wakes nobody. Every function runs in
 // its caller's goroutine. Each writes to an overlay, which joins the bbolt
 // transaction when the function returns nil and is dropped otherwise; so it
 // sees what succeeded before it, and nothing of what failed.
@@ -83,25 +85,25 @@ type DB struct {
 	bolt    *bbolt.DB
 	options Options
 
-	mu     sync.Mutex // guards queue, head, closed, failed
+	mu     sync.Mutex // guards queue, head, led, closed, failed
 	queue  []*job     // those from head on wait for their turn
 	head   int
+	led    bool // somebody leads a group
 	closed bool
 	failed error // wraps kv.ErrReadOnly after a failed commit
 
 	views   sync.WaitGroup // under way
-	wake    chan struct{}  // holds one: the queue is not empty, or closed was set
-	stopped chan struct{}  // closed when the committer has ended
-	played  chan bool      // from the function whose turn it is: whether to keep its writes
+	updates sync.WaitGroup // under way
+	played  chan bool      // from the follower whose turn it is: whether to keep its writes
 
-	// Used by the committer, and by the one function whose turn it is.
+	// Used by the leader, and by the one follower whose turn it is.
 	over overlay
 	jobs []*job
 }
 
 var _ kv.DB = (*DB)(nil)
 
-// Open opens the file at path, or creates it, and starts the committer. It
+// Open opens the file at path, or creates it. It
 // returns an error that wraps ErrLocked when somebody else has the file open.
 func Open(path string, o Options) (*DB, error) {
 	o = o.withDefaults()
@@ -126,15 +128,7 @@ func Open(path string, o Options) (*DB, error) {
 	if err := prepare(b, path, fresh); err != nil {
 		return nil, errors.Join(fmt.Errorf("bolt: prepare %s: %w", path, err), b.Close())
 	}
-	db := &DB{
-		bolt:    b,
-		options: o,
-		wake:    make(chan struct{}, 1),
-		stopped: make(chan struct{}),
-		played:  make(chan bool),
-	}
-	go db.run()
-	return db, nil
+	return &DB{bolt: b, options: o, played: make(chan bool)}, nil
 }
 
 // prefetch reads the file once from front to back, so that bbolt's walk over
@@ -215,45 +209,49 @@ func (db *DB) view(f func(*bbolt.Tx) error) error {
 // it return ctx.Err() and f does not run; from then on it waits for the
 // result. It returns no sooner than its group is committed, even when f
 // fails: f may have seen writes of the same group. A panic of f goes up the
-// caller's own stack at once.
+// caller's own stack.
 func (db *DB) Update(ctx context.Context, f func(kv.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	j := &job{answer: make(chan error, 1)}
-	if err := db.enqueue(j); err != nil {
+	lead, err := db.enter(j)
+	if err != nil {
 		return err
 	}
-	var refused error
+	defer db.updates.Done()
+	if lead {
+		return db.lead(j, f)
+	}
+	var turn error
 	select {
-	case refused = <-j.answer:
+	case turn = <-j.answer:
 	case <-ctx.Done():
 		if j.taken.CompareAndSwap(false, true) {
 			return ctx.Err()
 		}
-		refused = <-j.answer
+		turn = <-j.answer
 	}
-	if refused != nil {
-		return refused
+	switch turn {
+	case nil:
+	case errLead:
+		return db.lead(j, f)
+	default:
+		return turn
 	}
-	own := db.call(j, f)
+	own := db.follow(j, f)
 	if err := <-j.answer; err != nil {
 		return err
 	}
 	return own
 }
 
-// call runs f and hands the turn back to the committer, also when f panics
+// follow runs f and hands the turn back to the leader, also when f panics
 // or ends its goroutine.
-func (db *DB) call(j *job, f func(kv.Tx) error) (err error) {
+func (db *DB) follow(j *job, f func(kv.Tx) error) error {
 	keep := false
-	defer func() {
-		j.tx.ended = true
-		db.played <- keep
-	}()
-	if err = f(&j.tx); err == nil {
-		err = j.tx.err
-	}
+	defer func() { db.played <- keep }()
+	err := j.call(f)
 	keep = err == nil
 	return err
 }
@@ -268,11 +266,7 @@ func (db *DB) Close() error {
 	}
 	db.closed = true
 	db.mu.Unlock()
-	select {
-	case db.wake <- struct{}{}:
-	default:
-	}
-	<-db.stopped
+	db.updates.Wait()
 	// bbolt waits for its readers too, but holds a lock that would hang a View
 	// inside a View.
 	db.views.Wait()

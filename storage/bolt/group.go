@@ -16,86 +16,104 @@ import (
 // job is one Update on its way through a group.
 type job struct {
 	tx    tx
-	taken atomic.Bool // by the committer, or by a caller who gave up; whoever sets it decides
-	// answer carries two messages: first the turn (nil: run your function now;
-	// an error: refused), then the outcome of the shared commit. It holds one,
-	// so the committer never waits for a caller who has panicked.
+	taken atomic.Bool // by a leader, or by a caller who gave up; whoever sets it decides
+	// answer carries first the turn (nil: run your function now; errLead: lead
+	// the next group; else: refused), then to a follower the outcome of the shared commit. It
+	// holds one, so the leader never waits for a caller who has panicked.
 	answer chan error
 }
 
-// enqueue appends j to the queue and wakes the committer.
-func (db *DB) enqueue(j *job) error {
+// errLead tells a waiting caller that the next group is its to lead.
+var errLead = errors.New("bolt: lead the next group")
+
+// call runs f on the job's transaction, which ends with it however f does.
+func (j *job) call(f func(kv.Tx) error) error {
+	defer func() { j.tx.ended = true }()
+	if err := f(&j.tx); err != nil {
+		return err
+	}
+	return j.tx.err
+}
+
+// enter makes j's caller the leader when there is none, else appends j to the queue.
+func (db *DB) enter(j *job) (lead bool, err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.closed {
-		return kv.ErrClosed
+		return false, kv.ErrClosed
+	}
+	db.updates.Add(1)
+	if !db.led {
+		db.led = true
+		return true, nil
 	}
 	db.queue = append(db.queue, j)
-	select {
-	case db.wake <- struct{}{}:
-	default: // a wake is pending already
+	return false, nil
+}
+
+// next takes the oldest job whose caller still waits, or nil. The leader who
+// gives up the lead with it either has a successor or nobody leads.
+func (db *DB) next(giveUp bool) *job {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for db.head < len(db.queue) {
+		j := db.queue[db.head]
+		db.queue[db.head] = nil
+		db.head++
+		if j.taken.CompareAndSwap(false, true) {
+			return j
+		}
+	}
+	db.queue, db.head = db.queue[:0], 0
+	if giveUp {
+		db.led = false
 	}
 	return nil
 }
 
-// next takes the oldest job whose caller still waits. Without one it returns
-// nil, and last tells that none will come.
-func (db *DB) next() (j *job, last bool) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	for db.head < len(db.queue) {
-		j, db.queue[db.head] = db.queue[db.head], nil
-		db.head++
-		if j.taken.CompareAndSwap(false, true) {
-			return j, false
-		}
-	}
-	db.queue, db.head = db.queue[:0], 0
-	return nil, db.closed
-}
-
-// run is the committer: while it commits one group, later Updates queue and
-// form the next one. There is no timer, so a lone Update never waits for
-// company.
-func (db *DB) run() {
-	defer close(db.stopped)
-	for {
-		j, last := db.next()
-		switch {
-		case j != nil:
-			db.serve(j)
-		case last:
-			return
-		default:
-			<-db.wake
-		}
-	}
-}
-
-// serve runs the functions of one group, commits what they wrote and answers
-// their callers.
-func (db *DB) serve(first *job) {
+// lead runs f, then the functions that wait, commits what they wrote, answers
+// their callers and passes the lead on. It does all that also when f panics or
+// ends its goroutine.
+func (db *DB) lead(j *job, f func(kv.Tx) error) (err error) {
 	g := group{db: db, jobs: db.jobs[:0], err: db.failure()}
+	defer func() {
+		g.finish()
+		if g.err != nil {
+			err = g.err
+		}
+	}()
 	if g.err == nil {
 		g.protect("begin", g.begin)
 	}
+	if g.err != nil {
+		return g.err
+	}
+	keep := false
+	defer func() { g.played(keep) }()
+	j.tx.reader = reader{cursor: g.cursor, over: &db.over}
+	err = j.call(f)
+	keep = err == nil
+	return err
+}
+
+// finish is what a leader owes the others.
+func (g *group) finish() {
+	db := g.db
 	yielded := false
-	for j := first; ; {
-		g.play(j)
-		if len(g.jobs) >= db.options.MaxGroup || g.writes >= kv.MaxWrites {
-			break // nobody waits for an endless commit
-		}
-		if j, _ = db.next(); j == nil && !yielded {
+	for len(g.jobs)+1 < db.options.MaxGroup && g.writes < kv.MaxWrites { // nobody waits for an endless commit
+		j := db.next(false)
+		if j == nil && !yielded {
 			// Callers whom the last commit has just answered are about to
 			// come back: let them, they share this commit then. Costs a lone
 			// caller nothing.
 			yielded = true
 			runtime.Gosched()
-			j, _ = db.next()
+			j = db.next(false)
 		}
 		if j == nil {
 			break
 		}
+		g.play(j)
 	}
 	if g.err == nil {
 		g.protect("commit", g.commit)
@@ -106,12 +124,15 @@ func (db *DB) serve(first *job) {
 		g.jobs[i] = nil
 	}
 	db.jobs = g.jobs[:0]
+	if j := db.next(true); j != nil {
+		j.answer <- errLead
+	}
 }
 
 // group is a set of Updates that share one bbolt transaction.
 type group struct {
 	db     *DB
-	jobs   []*job // those whose functions ran
+	jobs   []*job // the followers whose functions ran
 	tx     *bbolt.Tx
 	bucket *bbolt.Bucket
 	cursor *bbolt.Cursor
@@ -130,22 +151,25 @@ func (g *group) begin() (err error) {
 }
 
 // play gives j its turn: the function runs in its caller's goroutine, so that
-// a panic unwinds the caller's stack and spares the committer. Its writes are
-// merged when it returns nil, else dropped.
+// a panic unwinds the caller's stack and spares the leader.
 func (g *group) play(j *job) {
 	if g.err != nil {
 		j.answer <- g.err
 		return
 	}
-	over := &g.db.over
-	j.tx.reader = reader{cursor: g.cursor, over: over}
+	j.tx.reader = reader{cursor: g.cursor, over: &g.db.over}
 	g.jobs = append(g.jobs, j)
 	j.answer <- nil
-	if keep := <-g.db.played; keep {
+	g.played(<-g.db.played)
+}
+
+// played merges what a function wrote when it returned nil, else drops it.
+func (g *group) played(keep bool) {
+	if keep {
 		g.kept++
 		g.protect("merge", g.merge)
 	}
-	over.reset()
+	g.db.over.reset()
 }
 
 // merge moves the overlay into the bbolt transaction, where the next
