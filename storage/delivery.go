@@ -105,7 +105,7 @@ func (s *Store) Accept(ctx context.Context, c *Content, targets []Target) ([]Pla
 		}
 	}
 	var filed []filing
-	err := s.Update(ctx, func(t *Tx) error {
+	err := s.updateLogged(ctx, func(t *Tx) error {
 		filed = append(filed[:0], prepared...)
 		for i := range filed {
 			if err := t.assign(&filed[i]); err != nil {

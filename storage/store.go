@@ -197,8 +197,21 @@ func (s *Store) View(ctx context.Context, f func(*Tx) error) error {
 // nil. f may run more than once, so it touches nothing but its Tx and variables
 // that it sets anew each time.
 func (s *Store) Update(ctx context.Context, f func(*Tx) error) error {
+	return s.update(ctx, s.db.Update, f)
+}
+
+// updateLogged is Update for a change that the log holds too: it may return
+// when the log is on disk, since replay would make the change again.
+func (s *Store) updateLogged(ctx context.Context, f func(*Tx) error) error {
+	if l, ok := s.db.(kv.LoggedDB); ok {
+		return s.update(ctx, l.UpdateLogged, f)
+	}
+	return s.Update(ctx, f)
+}
+
+func (s *Store) update(ctx context.Context, run func(context.Context, func(kv.Tx) error) error, f func(*Tx) error) error {
 	var done *Tx
-	err := s.db.Update(ctx, func(tx kv.Tx) error {
+	err := run(ctx, func(tx kv.Tx) error {
 		t := &Tx{Reader: tx, w: tx, s: s}
 		done = t
 		return f(t)

@@ -85,10 +85,11 @@ type DB struct {
 	bolt    *bbolt.DB
 	options Options
 
-	mu     sync.Mutex // guards queue, head, led, closed, failed
+	mu     sync.Mutex // guards what follows, down to failed
 	queue  []*job     // those from head on wait for their turn
 	head   int
-	led    bool // somebody leads a group
+	led    bool          // somebody leads a group
+	gate   chan struct{} // not nil while a commit is under way whose Updates have returned; then it is closed
 	closed bool
 	failed error // wraps kv.ErrReadOnly after a failed commit
 
@@ -101,7 +102,7 @@ type DB struct {
 	jobs []*job
 }
 
-var _ kv.DB = (*DB)(nil)
+var _ kv.LoggedDB = (*DB)(nil)
 
 // Open opens the file at path, or creates it. It
 // returns an error that wraps ErrLocked when somebody else has the file open.
@@ -195,8 +196,12 @@ func (db *DB) view(f func(*bbolt.Tx) error) error {
 		return kv.ErrClosed
 	}
 	db.views.Add(1)
+	gate := db.gate
 	db.mu.Unlock()
 	defer db.views.Done()
+	if gate != nil {
+		<-gate
+	}
 	tx, err := db.bolt.Begin(false)
 	if err != nil {
 		return fmt.Errorf("bolt: begin: %w", err)
@@ -211,10 +216,20 @@ func (db *DB) view(f func(*bbolt.Tx) error) error {
 // fails: f may have seen writes of the same group. A panic of f goes up the
 // caller's own stack.
 func (db *DB) Update(ctx context.Context, f func(kv.Tx) error) error {
+	return db.update(ctx, &job{answer: make(chan error, 1)}, f)
+}
+
+// UpdateLogged implements kv.LoggedDB: BeforeCommit is what puts the log on
+// disk. It returns early only when all functions of its group are logged; what the
+// others wrote, and a logged one may rest on, would be lost with the index.
+func (db *DB) UpdateLogged(ctx context.Context, f func(kv.Tx) error) error {
+	return db.update(ctx, &job{answer: make(chan error, 1), logged: db.options.BeforeCommit != nil}, f)
+}
+
+func (db *DB) update(ctx context.Context, j *job, f func(kv.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{answer: make(chan error, 1)}
 	lead, err := db.enter(j)
 	if err != nil {
 		return err

@@ -15,8 +15,9 @@ import (
 
 // job is one Update on its way through a group.
 type job struct {
-	tx    tx
-	taken atomic.Bool // by a leader, or by a caller who gave up; whoever sets it decides
+	tx     tx
+	logged bool        // see UpdateLogged
+	taken  atomic.Bool // by a leader, or by a caller who gave up; whoever sets it decides
 	// answer carries first the turn (nil: run your function now; errLead: lead
 	// the next group; else: refused), then to a follower the outcome of the shared commit. It
 	// holds one, so the leader never waits for a caller who has panicked.
@@ -77,9 +78,8 @@ func (db *DB) next(giveUp bool) *job {
 func (db *DB) lead(j *job, f func(kv.Tx) error) (err error) {
 	g := group{db: db, jobs: db.jobs[:0], err: db.failure()}
 	defer func() {
-		g.finish()
-		if g.err != nil {
-			err = g.err
+		if failed := g.finish(); failed != nil {
+			err = failed
 		}
 	}()
 	if g.err == nil {
@@ -89,15 +89,15 @@ func (db *DB) lead(j *job, f func(kv.Tx) error) (err error) {
 		return g.err
 	}
 	keep := false
-	defer func() { g.played(keep) }()
+	defer func() { g.played(j, keep) }()
 	j.tx.reader = reader{cursor: g.cursor, over: &db.over}
 	err = j.call(f)
 	keep = err == nil
 	return err
 }
 
-// finish is what a leader owes the others.
-func (g *group) finish() {
+// finish is what a leader owes the others. It returns why the group failed.
+func (g *group) finish() error {
 	db := g.db
 	yielded := false
 	for len(g.jobs)+1 < db.options.MaxGroup && g.writes < kv.MaxWrites { // nobody waits for an endless commit
@@ -115,15 +115,60 @@ func (g *group) finish() {
 		}
 		g.play(j)
 	}
+	if g.err == nil && g.kept > 0 && db.options.BeforeCommit != nil {
+		g.protect("before commit", db.options.BeforeCommit)
+	}
+	if g.err == nil && g.kept > 0 && g.logged == g.kept {
+		g.finishLater()
+		return nil
+	}
+	g.end()
+	g.answer()
+	err := g.err
+	db.passOn()
+	return err
+}
+
+// finishLater answers a group that is durable in the log, and commits it in a
+// goroutine of its own, for which Views and the next group wait.
+func (g *group) finishLater() {
+	db := g.db
+	gate := make(chan struct{})
+	db.mu.Lock()
+	db.gate = gate
+	db.updates.Add(1)
+	db.mu.Unlock()
+	g.answer()
+	go func() {
+		defer db.updates.Done()
+		g.end()
+		db.mu.Lock()
+		db.gate = nil
+		db.mu.Unlock()
+		close(gate)
+		db.passOn()
+	}()
+}
+
+// end commits, or rolls back what failed.
+func (g *group) end() {
 	if g.err == nil {
 		g.protect("commit", g.commit)
 	}
 	g.protect("roll back", g.rollback)
+}
+
+// answer tells the followers how it went.
+func (g *group) answer() {
 	for i, j := range g.jobs {
 		j.answer <- g.err
 		g.jobs[i] = nil
 	}
-	db.jobs = g.jobs[:0]
+	g.db.jobs = g.jobs[:0]
+}
+
+// passOn gives the lead to who waits longest, or to nobody.
+func (db *DB) passOn() {
 	if j := db.next(true); j != nil {
 		j.answer <- errLead
 	}
@@ -137,6 +182,7 @@ type group struct {
 	bucket *bbolt.Bucket
 	cursor *bbolt.Cursor
 	kept   int   // functions that returned nil
+	logged int   // of these, those whose writes are in the log too
 	writes int   // keys they wrote
 	err    error // fails the whole group
 }
@@ -160,13 +206,16 @@ func (g *group) play(j *job) {
 	j.tx.reader = reader{cursor: g.cursor, over: &g.db.over}
 	g.jobs = append(g.jobs, j)
 	j.answer <- nil
-	g.played(<-g.db.played)
+	g.played(j, <-g.db.played)
 }
 
 // played merges what a function wrote when it returned nil, else drops it.
-func (g *group) played(keep bool) {
+func (g *group) played(j *job, keep bool) {
 	if keep {
 		g.kept++
+		if j.logged {
+			g.logged++
+		}
 		g.protect("merge", g.merge)
 	}
 	g.db.over.reset()
@@ -192,17 +241,8 @@ func (g *group) merge() error {
 	return nil
 }
 
-// commit makes the group durable. Functions that only read need no commit,
-// but what they were told may rest on what BeforeCommit has to flush.
+// commit makes the group durable. Functions that only read need no commit.
 func (g *group) commit() error {
-	if g.kept == 0 {
-		return nil
-	}
-	if before := g.db.options.BeforeCommit; before != nil {
-		if err := before(); err != nil {
-			return fmt.Errorf("before commit: %w", err)
-		}
-	}
 	if g.writes == 0 {
 		return nil
 	}

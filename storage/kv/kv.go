@@ -66,3 +66,14 @@ type DB interface {
 	// Close waits for the Updates under way; later calls return ErrClosed.
 	Close() error
 }
+
+// LoggedDB is a DB beside which a log is kept. What an Update writes may be
+// durable there, in a form from which a restart writes it again, before the
+// engine has committed it.
+type LoggedDB interface {
+	DB
+	// UpdateLogged is Update for a function that puts all it writes into the log
+	// too. It may return as soon as the log is on disk. A View that begins
+	// afterwards shows the writes all the same: it waits for the commit.
+	UpdateLogged(ctx context.Context, f func(Tx) error) error
+}
