@@ -259,7 +259,7 @@ func (t *Tx) editAccount(id AccountID, edit func(*Account)) error {
 		return err
 	}
 	edit(a)
-	t.changed(id, 0)
+	t.changed(id, OfRecord)
 	return t.put(keyAccount(tabAccount, id), a.record())
 }
 

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -41,7 +42,8 @@ func (s *Store) Seal(octets, meta []byte) (*Content, error) {
 // Target is one mailbox a message is filed into.
 type Target struct {
 	Account      AccountID
-	Mailbox      MailboxID // 0 for INBOX
+	Mailbox      MailboxID // 0 for the one named
+	Name         string    // of the mailbox, "" for INBOX
 	Flags        Flags
 	Keywords     []string
 	InternalDate time.Time
@@ -70,6 +72,7 @@ type Placed struct {
 type filing struct {
 	account     AccountID
 	mailbox     MailboxID
+	name        string // when the mailbox is not known yet; not in the record
 	uidValidity uint32
 	uid         uint32
 	flags       Flags
@@ -143,7 +146,7 @@ func (s *Store) prepare(c *Content, target *Target) (filing, error) {
 	}
 	a, id := uint64(target.Account), uint64(c.id)
 	f := filing{
-		account: target.Account, mailbox: target.Mailbox, flags: target.Flags, keywords: target.Keywords,
+		account: target.Account, mailbox: target.Mailbox, name: cmp.Or(target.Name, inbox), flags: target.Flags, keywords: target.Keywords,
 		size: uint32(int64(len(target.Prefix)) + c.Size()), date: target.InternalDate,
 		key:    k.Seal(nil, c.key[:], ad("key", a, id)),
 		prefix: k.Seal(nil, target.Prefix, ad("prefix", a, id)),
@@ -170,7 +173,11 @@ func macs(k *keyring.Account, ids []string) (m [][16]byte) {
 // assign gives a filing its place: UID, ModSeq, object and thread. It refuses what has no room.
 func (t *Tx) assign(f *filing) (err error) {
 	if f.mailbox == 0 {
-		if f.mailbox, err = t.mailboxID(f.account, inbox); err != nil {
+		name, err := t.s.cleanName(f.name)
+		if err != nil {
+			return ErrNoMailbox
+		}
+		if f.mailbox, err = t.mailboxID(f.account, name); err != nil {
 			return err
 		}
 	}

@@ -3,11 +3,14 @@ package storage
 import "sync"
 
 // Topic names what a watcher waits for: any change of an account (Mailbox 0),
-// its state included, or the changes of one mailbox.
+// those of its own record (OfRecord), or those of one mailbox.
 type Topic struct {
 	Account AccountID
 	Mailbox MailboxID
 }
+
+// OfRecord stands in a Topic for the account's state and credentials. No mailbox has this ID.
+const OfRecord MailboxID = 1
 
 // watchers holds who waits for what.
 type watchers struct {

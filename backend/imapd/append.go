@@ -16,15 +16,11 @@ import (
 // and UTF8 (RFC 6855 section 4).
 func (s *session) append(ctx context.Context, tag string) (string, error) {
 	target := storage.Target{Account: s.account, InternalDate: time.Now()}
-	name := s.appendArguments(&target)
+	s.appendArguments(&target)
 	if err := s.dec.Err(); err != nil {
 		return "", err
 	}
-	// Before the client is asked for the message: it may be large.
-	if err := s.destination(ctx, name, &target.Mailbox); err != nil {
-		return "", err
-	}
-	octets, free, err := s.appendMessage(ctx)
+	octets, free, err := s.appendMessage(ctx, target.Name)
 	if err != nil {
 		return "", err
 	}
@@ -34,20 +30,19 @@ func (s *session) append(ctx context.Context, tag string) (string, error) {
 		placed, err = s.file(ctx, octets, &target)
 		return err
 	})
-	s.dirty = true
+	if errors.Is(err, storage.ErrNoMailbox) {
+		return "", fmt.Errorf("%w: %w", errTryCreate, err)
+	}
 	if err != nil {
-		if errors.Is(err, storage.ErrNoMailbox) { // deleted while it was read
-			return "", fmt.Errorf("%w: %w", errTryCreate, err)
-		}
 		return "", err
 	}
 	return fmt.Sprintf("[APPENDUID %d %d] APPEND completed", placed[0].UIDValidity, placed[0].UID), nil
 }
 
 // appendArguments reads what stands before the message.
-func (s *session) appendArguments(t *storage.Target) (name string) {
+func (s *session) appendArguments(t *storage.Target) {
 	s.dec.SP()
-	name = s.dec.Mailbox()
+	t.Name = s.dec.Mailbox()
 	s.dec.SP()
 	if s.dec.Peek() == '(' {
 		t.Flags, t.Keywords = s.flags(s.dec.FlagList())
@@ -57,7 +52,6 @@ func (s *session) appendArguments(t *storage.Target) (name string) {
 		t.InternalDate = s.dec.DateTime()
 		s.dec.SP()
 	}
-	return name
 }
 
 // flags divides flags into system flags and keywords.
@@ -101,8 +95,9 @@ func (s *session) destination(ctx context.Context, name string, id *storage.Mail
 
 // appendMessage reads the message into memory that the whole server has a
 // bounded amount of, and the end of the command. The memory is used until free
-// is called.
-func (s *session) appendMessage(ctx context.Context) (octets []byte, free func(), err error) {
+// is called. A client that waits to be asked for the message is not asked when
+// there is no mailbox of that name.
+func (s *session) appendMessage(ctx context.Context, name string) (octets []byte, free func(), err error) {
 	wrapped := false
 	if c := s.dec.Peek(); c == 'U' || c == 'u' { // UTF8 (~{...})
 		if wrapped = true; s.dec.Keyword() != "UTF8" || !s.utf8 {
@@ -110,6 +105,11 @@ func (s *session) appendMessage(ctx context.Context) (octets []byte, free func()
 		}
 		s.dec.SP()
 		s.dec.Special('(')
+	}
+	if !s.dec.Unasked() {
+		if err := s.destination(ctx, name, new(storage.MailboxID)); err != nil {
+			return nil, nil, err
+		}
 	}
 	size, r, binary := s.dec.Literal(s.srv.Limits.Message)
 	if err := s.dec.Err(); err != nil {

@@ -20,7 +20,8 @@ func TestRefusedLiteralIsNotRun(t *testing.T) {
 	smuggled := strings.Repeat("x", 1100) + "\r\nzz DELETE victim\r\n"
 	c.exchange(fmt.Sprintf("APPEND INBOX {%d+}\r\n%s", len(smuggled), smuggled), "NO [TOOBIG] …")
 	c.exchange(fmt.Sprintf("APPEND INBOX {%d}", len(smuggled)), "NO [TOOBIG] …")
-	c.exchange(fmt.Sprintf("APPEND nowhere {%d+}\r\n%s", len(smuggled), smuggled), "NO [TRYCREATE] …")
+	c.exchange(fmt.Sprintf("APPEND nowhere {%d+}\r\n%s", len(smuggled), smuggled), "NO [TOOBIG] …")
+	c.exchange(fmt.Sprintf("APPEND nowhere {%d+}\r\n%s", 500, smuggled[:500]), "NO [TRYCREATE] …")
 	c.exchange(fmt.Sprintf("APPEND INBOX (\\Recent) {%d+}\r\n%s", len(smuggled), smuggled), "BAD …")
 	c.exchange(fmt.Sprintf("NONSENSE {%d+}\r\n%s", len(smuggled), smuggled), "BAD …")
 	c.ok("STATUS victim (MESSAGES)")

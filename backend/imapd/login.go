@@ -9,7 +9,6 @@ import (
 	"github.com/emersion/go-sasl"
 
 	"telesphore/backend/auth"
-	"telesphore/storage"
 )
 
 // upgrade is STARTTLS (RFC 9051 section 6.2.1).
@@ -189,8 +188,7 @@ func (s *session) verify(ctx context.Context, a *auth.Attempt) (string, error) {
 		return "", errAccountLimit
 	}
 	s.account, s.epoch = who.Account, who.Epoch
-	s.wake, s.unwatch = s.srv.Store.Watch(storage.Topic{Account: s.account})
-	s.dirty = true
+	s.watch()
 	s.link.limit(time.Time{})
 	s.log = s.log.With("account", uint32(s.account))
 	s.tune()

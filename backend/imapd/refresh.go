@@ -7,8 +7,23 @@ import (
 	"telesphore/storage"
 )
 
+// watch waits for news of the account's record and of the selected mailbox. It
+// is called when either is another one; what happened before is found by the
+// next refresh.
+func (s *session) watch() {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	topics := []storage.Topic{{Account: s.account, Mailbox: storage.OfRecord}}
+	if s.view != nil {
+		topics = append(topics, s.view.Topic)
+	}
+	s.wake, s.unwatch = s.srv.Store.Watch(topics...)
+	s.dirty = true
+}
+
 // refresh tells the client what has happened to its mailbox. It costs nothing
-// when nothing has changed in the account. It fails when the session cannot go
+// when nothing has changed there. It fails when the session cannot go
 // on: its account or its mailbox is gone, or the client.
 func (s *session) refresh(ctx context.Context, mayExpunge bool) error {
 	if s.account == 0 {

@@ -48,8 +48,9 @@ func (s *session) open(ctx context.Context, readOnly bool) (string, error) {
 		return "", err
 	}
 	s.view = v
+	s.watch()
 	if err := s.firstRecent(ctx, mb); err != nil {
-		s.view = nil
+		s.leaveMailbox()
 		return "", err
 	}
 	s.describe(mb)
@@ -145,7 +146,10 @@ func (s *session) describe(mb *storage.Mailbox) {
 func mailboxID(id storage.MailboxID) string { return id.String() }
 
 // leaveMailbox forgets the selected mailbox.
-func (s *session) leaveMailbox() { s.view = nil }
+func (s *session) leaveMailbox() {
+	s.view = nil
+	s.watch()
+}
 
 // closeMailbox is CLOSE (RFC 9051 section 6.4.1): it expunges without a word.
 func (s *session) closeMailbox(ctx context.Context, tag string) (string, error) {

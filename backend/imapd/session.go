@@ -32,7 +32,7 @@ type session struct {
 	account  storage.AccountID // 0 before log-in
 	share    *share            // the account's, once logged in
 	epoch    uint32            // of the credentials that opened the session
-	wake     <-chan struct{}   // receives after each change of the account
+	wake     <-chan struct{}   // receives after changes of the account's record and the selected mailbox
 	unwatch  func()
 	dirty    bool // something may have changed since the last refresh
 	failures int  // failed log-ins
@@ -116,7 +116,7 @@ func (s *session) rescue() {
 }
 
 func (s *session) close() {
-	s.leaveMailbox()
+	s.view = nil
 	if s.unwatch != nil {
 		s.unwatch()
 	}

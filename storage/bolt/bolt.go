@@ -48,6 +48,10 @@ type Options struct {
 	// MaxGroup is how many Updates share a commit at most; 0 means 256.
 	MaxGroup int
 
+	// Lag is how long the writes of a logged Update may wait for their commit
+	// when nobody asks for them; 0 means 10 ms.
+	Lag time.Duration
+
 	// NoSync leaves out every fdatasync: only for a database that is thrown
 	// away after a crash.
 	NoSync bool
@@ -67,6 +71,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.MaxGroup <= 0 {
 		o.MaxGroup = 256
+	}
+	if o.Lag <= 0 {
+		o.Lag = 10 * time.Millisecond
 	}
 	if o.InitialMmapSize <= 0 {
 		o.InitialMmapSize = 256 << 20
@@ -88,8 +95,8 @@ type DB struct {
 	mu     sync.Mutex // guards what follows, down to failed
 	queue  []*job     // those from head on wait for their turn
 	head   int
-	led    bool          // somebody leads a group
-	gate   chan struct{} // not nil while a commit is under way whose Updates have returned; then it is closed
+	led    bool // somebody leads a group
+	behind bool // logged Updates have returned whose writes are not committed
 	closed bool
 	failed error // wraps kv.ErrReadOnly after a failed commit
 
@@ -98,8 +105,8 @@ type DB struct {
 	played  chan bool      // from the follower whose turn it is: whether to keep its writes
 
 	// Used by the leader, and by the one follower whose turn it is.
-	over overlay
-	jobs []*job
+	over    overlay
+	pending *group // what behind says, with its open transaction
 }
 
 var _ kv.LoggedDB = (*DB)(nil)
@@ -181,26 +188,29 @@ func (db *DB) View(ctx context.Context, f func(kv.Reader) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return db.view(func(tx *bbolt.Tx) error {
+	return db.view(ctx, func(tx *bbolt.Tx) error {
 		r := &reader{cursor: tx.Bucket(bucketName).Cursor()}
 		defer func() { r.ended = true }()
 		return f(r)
 	})
 }
 
-// view runs f on a bbolt snapshot.
-func (db *DB) view(f func(*bbolt.Tx) error) error {
+// view runs f on a bbolt snapshot, after committing what it has to show.
+func (db *DB) view(ctx context.Context, f func(*bbolt.Tx) error) error {
 	db.mu.Lock()
 	if db.closed {
 		db.mu.Unlock()
 		return kv.ErrClosed
 	}
 	db.views.Add(1)
-	gate := db.gate
+	behind := db.behind
 	db.mu.Unlock()
 	defer db.views.Done()
-	if gate != nil {
-		<-gate
+	if behind {
+		// A failure to is no reason to show nothing: see View.
+		if err := db.Update(ctx, func(kv.Tx) error { return nil }); err != nil && !errors.Is(err, kv.ErrReadOnly) {
+			return err
+		}
 	}
 	tx, err := db.bolt.Begin(false)
 	if err != nil {
@@ -220,8 +230,10 @@ func (db *DB) Update(ctx context.Context, f func(kv.Tx) error) error {
 }
 
 // UpdateLogged implements kv.LoggedDB: BeforeCommit is what puts the log on
-// disk. It returns early only when all functions of its group are logged; what the
-// others wrote, and a logged one may rest on, would be lost with the index.
+// disk. It returns then when all functions of its group are logged; what the
+// others wrote, and a logged one may rest on, would be lost with the index. The
+// transaction stays open: later groups go on with it until one has an Update
+// that is not logged, a View asks, or the time is up.
 func (db *DB) UpdateLogged(ctx context.Context, f func(kv.Tx) error) error {
 	return db.update(ctx, &job{answer: make(chan error, 1), logged: db.options.BeforeCommit != nil}, f)
 }
@@ -282,6 +294,12 @@ func (db *DB) Close() error {
 	db.closed = true
 	db.mu.Unlock()
 	db.updates.Wait()
+	if g := db.pending; g != nil {
+		g.end()
+		if g.err != nil {
+			return errors.Join(fmt.Errorf("bolt: close: %w", g.err), db.bolt.Close())
+		}
+	}
 	// bbolt waits for its readers too, but holds a lock that would hang a View
 	// inside a View.
 	db.views.Wait()
@@ -296,7 +314,7 @@ func (db *DB) Close() error {
 // in use until it returns, so w should be a local file. It implements
 // io.WriterTo.
 func (db *DB) WriteTo(w io.Writer) (n int64, err error) {
-	err = db.view(func(tx *bbolt.Tx) error {
+	err = db.view(context.Background(), func(tx *bbolt.Tx) error {
 		n, err = tx.WriteTo(w)
 		return err
 	})
@@ -307,7 +325,7 @@ func (db *DB) WriteTo(w io.Writer) (n int64, err error) {
 // takes as long as reading the whole file.
 func (db *DB) Check() error {
 	var found []error
-	err := db.view(func(tx *bbolt.Tx) error {
+	err := db.view(context.Background(), func(tx *bbolt.Tx) error {
 		for err := range tx.Check() {
 			found = append(found, err)
 		}

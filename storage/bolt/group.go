@@ -1,11 +1,13 @@
 package bolt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	bbolt "go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
@@ -76,13 +78,16 @@ func (db *DB) next(giveUp bool) *job {
 // their callers and passes the lead on. It does all that also when f panics or
 // ends its goroutine.
 func (db *DB) lead(j *job, f func(kv.Tx) error) (err error) {
-	g := group{db: db, jobs: db.jobs[:0], err: db.failure()}
+	g := db.pending
+	if g == nil {
+		g = &group{db: db, err: db.failure()}
+	}
 	defer func() {
 		if failed := g.finish(); failed != nil {
 			err = failed
 		}
 	}()
-	if g.err == nil {
+	if g.err == nil && g.tx == nil {
 		g.protect("begin", g.begin)
 	}
 	if g.err != nil {
@@ -98,80 +103,79 @@ func (db *DB) lead(j *job, f func(kv.Tx) error) (err error) {
 
 // finish is what a leader owes the others. It returns why the group failed.
 func (g *group) finish() error {
-	db := g.db
+	g.playAll()
+	if before := g.db.options.BeforeCommit; g.err == nil && g.kept > 0 && before != nil {
+		g.protect("before commit", before)
+	}
+	wait := g.err == nil && g.kept > 0 && g.logged == g.kept && !g.full()
+	if !wait {
+		g.end()
+	} else if g.timer == nil {
+		g.timer = time.AfterFunc(g.db.options.Lag, g.db.catchUp)
+	}
+	g.db.setPending(g, wait)
+	err := g.err
+	for i, j := range g.jobs {
+		j.answer <- err
+		g.jobs[i] = nil
+	}
+	g.jobs = g.jobs[:0]
+	if j := g.db.next(true); j != nil {
+		j.answer <- errLead
+	}
+	return err
+}
+
+// playAll gives those their turn who wait.
+func (g *group) playAll() {
 	yielded := false
-	for len(g.jobs)+1 < db.options.MaxGroup && g.writes < kv.MaxWrites { // nobody waits for an endless commit
-		j := db.next(false)
+	for !g.full() {
+		j := g.db.next(false)
 		if j == nil && !yielded {
 			// Callers whom the last commit has just answered are about to
 			// come back: let them, they share this commit then. Costs a lone
 			// caller nothing.
 			yielded = true
 			runtime.Gosched()
-			j = db.next(false)
+			j = g.db.next(false)
 		}
 		if j == nil {
-			break
+			return
 		}
 		g.play(j)
 	}
-	if g.err == nil && g.kept > 0 && db.options.BeforeCommit != nil {
-		g.protect("before commit", db.options.BeforeCommit)
-	}
-	if g.err == nil && g.kept > 0 && g.logged == g.kept {
-		g.finishLater()
-		return nil
-	}
-	g.end()
-	g.answer()
-	err := g.err
-	db.passOn()
-	return err
 }
 
-// finishLater answers a group that is durable in the log, and commits it in a
-// goroutine of its own, for which Views and the next group wait.
-func (g *group) finishLater() {
-	db := g.db
-	gate := make(chan struct{})
+// full says that a group has grown enough: nobody waits for an endless commit.
+func (g *group) full() bool {
+	return g.kept >= g.db.options.MaxGroup || len(g.jobs)+1 >= g.db.options.MaxGroup || g.writes >= kv.MaxWrites
+}
+
+// setPending keeps a group whose Updates return before its commit, or forgets it.
+func (db *DB) setPending(g *group, wait bool) {
+	if db.pending = g; !wait {
+		db.pending = nil
+	}
 	db.mu.Lock()
-	db.gate = gate
-	db.updates.Add(1)
-	db.mu.Unlock()
-	g.answer()
-	go func() {
-		defer db.updates.Done()
-		g.end()
-		db.mu.Lock()
-		db.gate = nil
-		db.mu.Unlock()
-		close(gate)
-		db.passOn()
-	}()
+	defer db.mu.Unlock()
+	db.behind = wait
+}
+
+// catchUp commits what waits, by an Update that is not logged.
+func (db *DB) catchUp() {
+	// A failure makes the DB read-only, which the next Update tells.
+	_ = db.Update(context.Background(), func(kv.Tx) error { return nil })
 }
 
 // end commits, or rolls back what failed.
 func (g *group) end() {
+	if g.timer != nil {
+		g.timer.Stop()
+	}
 	if g.err == nil {
 		g.protect("commit", g.commit)
 	}
 	g.protect("roll back", g.rollback)
-}
-
-// answer tells the followers how it went.
-func (g *group) answer() {
-	for i, j := range g.jobs {
-		j.answer <- g.err
-		g.jobs[i] = nil
-	}
-	g.db.jobs = g.jobs[:0]
-}
-
-// passOn gives the lead to who waits longest, or to nobody.
-func (db *DB) passOn() {
-	if j := db.next(true); j != nil {
-		j.answer <- errLead
-	}
 }
 
 // group is a set of Updates that share one bbolt transaction.
@@ -181,10 +185,11 @@ type group struct {
 	tx     *bbolt.Tx
 	bucket *bbolt.Bucket
 	cursor *bbolt.Cursor
-	kept   int   // functions that returned nil
-	logged int   // of these, those whose writes are in the log too
-	writes int   // keys they wrote
-	err    error // fails the whole group
+	kept   int         // functions that returned nil
+	logged int         // of these, those whose writes are in the log too
+	writes int         // keys they wrote
+	timer  *time.Timer // commits the group when nothing else does
+	err    error       // fails the whole group
 }
 
 func (g *group) begin() (err error) {

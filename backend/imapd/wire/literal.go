@@ -13,6 +13,24 @@ func (d *Decoder) AtLiteral() bool {
 	return c == '{' || c == '~'
 }
 
+// maxHeader is how long a literal's header can be: "{18446744073709551615+}".
+const maxHeader = 24
+
+// Unasked says whether the octets of the literal that is next follow by
+// themselves (LITERAL+), so that there is nobody who waits to be asked for them.
+func (d *Decoder) Unasked() bool {
+	for n := 1; n <= maxHeader; n++ {
+		b, err := d.r.Peek(n)
+		if err != nil || b[n-1] == '\n' {
+			return false
+		}
+		if b[n-1] == '}' {
+			return n > 1 && b[n-2] == '+'
+		}
+	}
+	return false
+}
+
 // Literal reads a literal's header and returns a reader of its octets, which
 // must be read to the end before anything else, or given up with Discard.
 // binary says that it is a literal8, which may hold NUL. A literal larger than
