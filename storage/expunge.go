@@ -9,9 +9,13 @@ type VanishedRange struct {
 	ModSeq ModSeq
 }
 
+// MaxExpunge is how many messages one Expunge removes, so that its transaction
+// stays within the bounds of an engine's.
+const MaxExpunge = 200_000
+
 // Expunge removes the messages of set that have \Deleted, all of the mailbox's
 // when set is nil, and returns their UIDs, ascending, with the ModSeq of the
-// change. What they held is reaped later.
+// change. When it returns MaxExpunge of them there may be more. What they held is reaped later.
 func (t *Tx) Expunge(a AccountID, m MailboxID, set UIDSet) (uids []uint32, at ModSeq, err error) {
 	if set == nil {
 		set = AllUIDs
@@ -25,7 +29,14 @@ func (t *Tx) Expunge(a AccountID, m MailboxID, set UIDSet) (uids []uint32, at Mo
 		return nil, 0, err
 	}
 	c.modSeq++
-	removed, err := t.removeFrom(box, set, c.modSeq, func(p *Placement) bool { return p.Flags&Deleted != 0 })
+	left := MaxExpunge
+	removed, err := t.removeFrom(box, set, c.modSeq, func(p *Placement) bool {
+		if p.Flags&Deleted == 0 || left == 0 {
+			return false
+		}
+		left--
+		return true
+	})
 	if err != nil || len(removed) == 0 {
 		return nil, 0, err
 	}

@@ -216,6 +216,9 @@ func (s *Store) update(ctx context.Context, run func(context.Context, func(kv.Tx
 		done = t
 		return f(t)
 	})
+	if errors.Is(err, kv.ErrLimit) {
+		return fmt.Errorf("%w: %w", ErrTooMany, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -83,16 +83,23 @@ func (s *session) expunge(ctx context.Context, tag string) (string, error) {
 	if s.view.readOnly {
 		return "", errReadOnly
 	}
-	return "", s.watched(ctx, func(ctx context.Context) error { return s.expungeAll(ctx, s.view) })
+	return "", s.watched(ctx, func(ctx context.Context) error { return s.expungeFrom(ctx, s.view, nil) })
 }
 
-// expungeAll removes the messages with \Deleted.
-func (s *session) expungeAll(ctx context.Context, v *view) error {
+// expungeFrom removes the messages with \Deleted, all or those of a set.
+func (s *session) expungeFrom(ctx context.Context, v *view, set storage.UIDSet) error {
 	s.dirty = true
-	return s.srv.Store.Update(ctx, func(tx *storage.Tx) error {
-		_, _, err := tx.Expunge(v.Account, v.Mailbox, nil)
-		return err
-	})
+	for {
+		n := 0
+		err := s.srv.Store.Update(ctx, func(tx *storage.Tx) error {
+			uids, _, err := tx.Expunge(v.Account, v.Mailbox, set)
+			n = len(uids)
+			return err
+		})
+		if err != nil || n < storage.MaxExpunge {
+			return err
+		}
+	}
 }
 
 // uidExpunge is UID EXPUNGE (RFC 9051 section 6.4.9).
@@ -109,8 +116,5 @@ func (s *session) uidExpunge(ctx context.Context, tag string) (string, error) {
 	if err != nil || len(uids) == 0 {
 		return "", err // without this, no UIDs would mean all
 	}
-	return "", s.update(ctx, func(tx *storage.Tx) error {
-		_, _, err := tx.Expunge(s.account, s.view.Mailbox, uids)
-		return err
-	})
+	return "", s.watched(ctx, func(ctx context.Context) error { return s.expungeFrom(ctx, s.view, uids) })
 }

@@ -161,7 +161,7 @@ func (s *session) closeMailbox(ctx context.Context, tag string) (string, error) 
 	if v.readOnly {
 		return "", nil
 	}
-	err := s.watched(ctx, func(ctx context.Context) error { return s.expungeAll(ctx, v) })
+	err := s.watched(ctx, func(ctx context.Context) error { return s.expungeFrom(ctx, v, nil) })
 	if errors.Is(err, storage.ErrNoMailbox) {
 		return "", nil // deleted meanwhile: as closed as can be
 	}
