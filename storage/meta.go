@@ -176,21 +176,47 @@ func (c *cache) lookup(ctx context.Context, a AccountID, ids []ObjectID, arena [
 		}
 	}
 	c.mu.Unlock()
+	err = c.db.View(ctx, func(r kv.Reader) error {
+		return readSealed(r, a, ids, func(i int, v []byte) {
+			if at[i][1] == 0 {
+				open(i, v)
+			}
+		})
+	})
+	return arena, err
+}
+
+// readSealed calls f with what the cache's file has of the blocks. Messages of
+// a mailbox mostly lie one behind the other, in the order in which they came:
+// then one scan is cheaper than a look-up for each.
+func readSealed(r kv.Reader, a AccountID, ids []ObjectID, f func(i int, sealed []byte)) error {
+	last := ids[len(ids)-1]
+	if slices.IsSorted(ids) && last-ids[0] < ObjectID(4*len(ids)) {
+		lo, hi := cacheKey{a, ids[0]}.append(nil), cacheKey{a, last + 1}.append(nil)
+		i := 0
+		return r.Scan(lo, hi, func(k, v []byte) bool {
+			id := ObjectID(binary.BigEndian.Uint64(k[cacheKeySize-8:]))
+			for ids[i] < id {
+				i++
+			}
+			for j := i; j < len(ids) && ids[j] == id; j++ { // copies are the same object
+				f(j, v)
+			}
+			return true
+		})
+	}
 	keys := make([][]byte, len(ids))
 	all := make([]byte, 0, cacheKeySize*len(ids))
 	for i, id := range ids {
 		all = cacheKey{a, id}.append(all)
 		keys[i] = all[len(all)-cacheKeySize:]
 	}
-	err = c.db.View(ctx, func(r kv.Reader) error {
-		return r.MultiGet(keys, func(i int, v []byte) error {
-			if v != nil && at[i][1] == 0 {
-				open(i, v)
-			}
-			return nil
-		})
+	return r.MultiGet(keys, func(i int, v []byte) error {
+		if v != nil {
+			f(i, v)
+		}
+		return nil
 	})
-	return arena, err
 }
 
 // metaStep is how many blocks Metas holds at a time.
