@@ -310,9 +310,6 @@ func TestStoreAgainstModel(t *testing.T) {
 func FuzzStoreAgainstModel(f *testing.F) {
 	f.Add([]byte("accept, store, expunge, copy, move, rename, create, delete, reopen"))
 	f.Fuzz(func(t *testing.T, octets []byte) {
-		if len(octets) > 400 {
-			t.Skip("long scripts only repeat themselves")
-		}
-		play(t, octets)
+		play(t, octets[:min(len(octets), 400)]) // longer ones only repeat themselves
 	})
 }
