@@ -48,7 +48,7 @@ SIGTERM stop it.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if d.text, err = language(lang, os.Getenv); err != nil {
+			if d.text, err = language(lang); err != nil {
 				return &usageError{err}
 			}
 			if d.portBase < 0 || d.portBase > 65535-29 {
@@ -59,7 +59,7 @@ SIGTERM stop it.`,
 	}
 	cmd.Flags().StringVar(&d.dir, "dir", "", "`directory` where everything is kept, found again at the next start; else a new one is made")
 	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "`N`: imap, imaps, submission, submissions take the ports N+1 to N+4 in place of 1143, 1993, 1587, 1465")
-	cmd.Flags().StringVar(&lang, "lang", "", "`language` of what is printed: fr or en; else the one of the environment")
+	cmd.Flags().StringVar(&lang, "lang", "en", "`language` of what is printed: fr or en")
 	return cmd
 }
 

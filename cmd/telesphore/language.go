@@ -67,27 +67,15 @@ func french() *messages {
 	}
 }
 
-// language chooses by the flag, else by the environment (POSIX's order of the
-// locale variables), else English.
-func language(flag string, getenv func(string) string) (*messages, error) {
-	switch flag {
+// language finds the messages of a language.
+func language(name string) (*messages, error) {
+	switch name {
 	case "fr":
 		return french(), nil
 	case "en":
 		return english(), nil
-	case "":
-	default:
-		return nil, fmt.Errorf("language %q is not known: fr or en", flag)
 	}
-	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
-		if value := getenv(name); value != "" {
-			if strings.HasPrefix(value, "fr") {
-				return french(), nil
-			}
-			break
-		}
-	}
-	return english(), nil
+	return nil, fmt.Errorf("language %q is not known: fr or en", name)
 }
 
 // table writes how to reach the demo.
