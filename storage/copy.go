@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"encoding/binary"
+	"math"
 )
 
 // Copied tells what COPY and MOVE did: the message From[i] became To[i].
@@ -134,6 +135,9 @@ func (t *Tx) refile(source *Mailbox, to MailboxID, moving []Placement, at ModSeq
 	box, err := t.load(source.Account, to)
 	if err != nil {
 		return nil, err
+	}
+	if uint64(box.UIDNext)+uint64(len(moving)) > math.MaxUint32 {
+		return nil, ErrMailboxLimit
 	}
 	done := &Copied{UIDValidity: box.UIDValidity}
 	var used uint64

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -170,7 +171,7 @@ func macs(k *keyring.Account, ids []string) (m [][16]byte) {
 	return m
 }
 
-// assign gives a filing its place: UID, ModSeq, object and thread. It refuses what has no room.
+// assign finds the mailbox of a filing and gives it its place there. It refuses what has no room.
 func (t *Tx) assign(f *filing) (err error) {
 	if f.mailbox == 0 {
 		name, err := t.s.cleanName(f.name)
@@ -192,9 +193,17 @@ func (t *Tx) assign(f *filing) (err error) {
 	if err := t.room(f.account, c, int64(f.size)); err != nil {
 		return err
 	}
+	f.saved = now()
+	return t.place(f, box, c)
+}
+
+// place gives a filing the next UID, ModSeq and object, and its thread.
+func (t *Tx) place(f *filing, box *Mailbox, c counters) error {
+	if box.UIDNext == math.MaxUint32 {
+		return ErrMailboxLimit
+	}
 	f.uid, f.uidValidity = box.UIDNext, box.UIDValidity
 	f.modSeq, f.object = c.modSeq+1, c.object+1
-	f.saved = now()
 	return t.thread(f.account, f)
 }
 
@@ -309,7 +318,7 @@ func encodeAccept(filed []filing) []byte {
 		b = le.AppendUint64(b, uint64(f.object))
 		b = le.AppendUint64(b, uint64(f.thread))
 		b = le.AppendUint32(b, f.size)
-		b = putTime(b, f.date)
+		b = le.AppendUint64(b, uint64(f.date.Unix()))
 		b = putTime(b, f.saved)
 		b = append(b, f.message[:]...)
 		b = le.AppendUint64(b, f.subject)
@@ -329,7 +338,7 @@ func decodeAccept(b []byte) (filed []filing, err error) {
 		f := filing{
 			account: AccountID(r.u32()), mailbox: MailboxID(r.u64()), uidValidity: r.u32(), uid: r.u32(),
 			flags: Flags(r.u32()), modSeq: ModSeq(r.u64()), object: ObjectID(r.u64()), thread: ObjectID(r.u64()),
-			size: r.u32(), date: r.time(), saved: r.time(),
+			size: r.u32(), date: r.unix(), saved: r.time(),
 		}
 		copy(f.message[:], r.take(16))
 		f.subject = r.u64()
@@ -393,12 +402,26 @@ func (t *Tx) again(r *body.Record, filed []filing) error {
 	objects := 0
 	for i := range filed {
 		f := &filed[i]
+		if _, err := t.keys(f.account); errors.Is(err, ErrNoAccount) {
+			continue // erased since
+		}
 		box, err := t.load(f.account, f.mailbox)
-		if errors.Is(err, ErrNoMailbox) || err == nil && f.uid < box.UIDNext {
-			continue // deleted since, or the place was given to another: it was never acknowledged
+		if errors.Is(err, ErrNoMailbox) {
+			continue // deleted since
 		}
 		if err != nil {
 			return err
+		}
+		c, err := t.counters(f.account)
+		if err != nil {
+			return err
+		}
+		if f.uid < box.UIDNext || f.object <= c.object {
+			// Its place went to a record before it whose change had failed. This
+			// one may have been acknowledged: it gets another place.
+			if err := t.place(f, box, c); err != nil {
+				return err
+			}
 		}
 		if err := t.file(r.ID, f); err != nil {
 			return err

@@ -1,6 +1,9 @@
 package storage
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 // Reap does the keeper's work now, so that a test can look at what is left.
 func (s *Store) Reap(t testing.TB) {
@@ -24,3 +27,26 @@ func (s *Store) CountKeys(t testing.TB, table byte) (n int) {
 
 // LookAtSpace does what the keeper does every second.
 func (s *Store) LookAtSpace() { s.lookAtSpace() }
+
+// StageForNothing stages an accept record in a change that then fails.
+func (s *Store) StageForNothing(t testing.TB, c *Content, target Target) {
+	t.Helper()
+	f, err := s.prepare(c, &target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("failed after staging")
+	err = s.Update(t.Context(), func(tx *Tx) error {
+		if err := tx.assign(&f); err != nil {
+			return err
+		}
+		head := s.keys.Log().Seal(nil, encodeAccept([]filing{f}), ad("accept", uint64(c.id)))
+		if _, err := s.log.Stage(c.sealed, head, now(), s.keys.Epoch()); err != nil {
+			return err
+		}
+		return failed
+	})
+	if !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
+}

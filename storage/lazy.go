@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 )
@@ -73,7 +74,7 @@ func (s *Store) flushLazy(ctx context.Context) error {
 		return nil
 	}
 	// Copies, so that readers find the late values until they are written.
-	logins, recents = cloneMap(logins), cloneMap(recents)
+	logins, recents = maps.Clone(logins), maps.Clone(recents)
 	l.mu.Unlock()
 	err := s.Update(ctx, func(t *Tx) error {
 		for id, at := range logins {
@@ -118,14 +119,6 @@ func (t *Tx) putRecent(id MailboxID, r recent) error {
 	}
 	box.FirstRecent = max(box.FirstRecent, r.first)
 	return t.putMailbox(box)
-}
-
-func cloneMap[K comparable, V any](m map[K]V) map[K]V {
-	c := make(map[K]V, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
 }
 
 // keep is the keeper: it writes late values every second, reaps when woken and

@@ -49,7 +49,7 @@ func (t *Tx) putObject(a AccountID, o *Object) error {
 	b = le.AppendUint32(b, o.refs)
 	b = le.AppendUint64(b, uint64(o.Thread))
 	b = le.AppendUint32(b, o.Size)
-	b = putTime(b, o.Date)
+	b = le.AppendUint64(b, uint64(o.Date.Unix()))
 	b = le.AppendUint64(b, uint64(o.body))
 	b = append(b, o.message[:]...)
 	b = putBytes(b, o.key)
@@ -59,7 +59,7 @@ func (t *Tx) putObject(a AccountID, o *Object) error {
 
 func parseObject(id ObjectID, v []byte) (*Object, error) {
 	f := openRecord("object", objectVersion, v)
-	o := &Object{ID: id, refs: f.u32(), Thread: ObjectID(f.u64()), Size: f.u32(), Date: f.time(), body: body.ID(f.u64())}
+	o := &Object{ID: id, refs: f.u32(), Thread: ObjectID(f.u64()), Size: f.u32(), Date: f.unix(), body: body.ID(f.u64())}
 	copy(o.message[:], f.take(16))
 	o.key, o.prefix = f.bytes(), f.bytes()
 	return o, f.err

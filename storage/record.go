@@ -83,12 +83,15 @@ func (f *fields) u64() uint64 {
 	return 0
 }
 
+// unix reads a date that is always there; time one of which 0 says that it is not.
+func (f *fields) unix() time.Time { return time.Unix(int64(f.u64()), 0) }
+
 func (f *fields) time() time.Time {
-	n := int64(f.u64())
-	if n == 0 {
+	t := f.unix()
+	if t.Unix() == 0 {
 		return time.Time{}
 	}
-	return time.Unix(n, 0)
+	return t
 }
 
 // bytes returns a copy, since slices of a transaction die with it.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"telesphore/storage"
 	"telesphore/storage/body"
@@ -159,4 +160,34 @@ func TestErasedAccountLeavesNothing(t *testing.T) {
 			t.Errorf("table %c has %d keys, want %d", table, n, want)
 		}
 	}
+}
+
+// A record whose change failed stands in the log before one that was
+// acknowledged, with the same place in it: replay loses neither.
+func TestReplayLosesNothingToAFailedChange(t *testing.T) {
+	dir := t.TempDir()
+	d := openPlain(t, dir)
+	a := d.newAccount(t, "a@hopital.test")
+	d.Close(t)
+	before, err := os.ReadFile(filepath.Join(dir, "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d = openPlain(t, dir)
+	c, err := d.Seal([]byte("never acknowledged"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.StageForNothing(t, c, storage.Target{Account: a})
+	d.accept(t, "acknowledged", storage.Target{Account: a, InternalDate: time.Unix(0, 0)})
+	d.Close(t)
+	if err := os.WriteFile(filepath.Join(dir, "index.db"), before, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d = openPlain(t, dir)
+	defer d.Close(t)
+	if got := d.list(t, a, "INBOX"); !strings.Contains(got, " acknowledged") {
+		t.Errorf("after replay: %q", got)
+	}
+	d.verify(t)
 }

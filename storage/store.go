@@ -14,6 +14,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -62,23 +63,18 @@ type Limits struct {
 	FreeBytes      int64 // octets that stay free on the disk: with less, Accept answers ErrNoSpace; default 256 MiB
 }
 
+// DefaultLimits are the limits that zero means.
+func DefaultLimits() Limits { return Limits{}.withDefaults() }
+
 func (l Limits) withDefaults() Limits {
-	set := func(p *int, n int) {
-		if *p == 0 {
-			*p = n
-		}
+	return Limits{
+		Mailboxes:      cmp.Or(l.Mailboxes, 5000),
+		NameLength:     cmp.Or(l.NameLength, 500),
+		NameDepth:      cmp.Or(l.NameDepth, 20),
+		QuotaBytes:     cmp.Or(l.QuotaBytes, 10<<30),
+		VanishedRanges: cmp.Or(l.VanishedRanges, 4096),
+		FreeBytes:      cmp.Or(l.FreeBytes, 256<<20),
 	}
-	set(&l.Mailboxes, 5000)
-	set(&l.NameLength, 500)
-	set(&l.NameDepth, 20)
-	set(&l.VanishedRanges, 4096)
-	if l.QuotaBytes == 0 {
-		l.QuotaBytes = 10 << 30
-	}
-	if l.FreeBytes == 0 {
-		l.FreeBytes = 256 << 20
-	}
-	return l
 }
 
 // Config is what a store is made of. The caller closes the parts after the

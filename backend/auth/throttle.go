@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -33,24 +34,22 @@ type Throttle struct {
 	Entries int // networks, accounts and secrets remembered, of each kind; default 50,000
 }
 
+// DefaultThrottle is what zero means.
+func DefaultThrottle() Throttle { return Throttle{}.withDefaults() }
+
 func (t Throttle) withDefaults() Throttle {
-	set := func(p *int, n int) {
-		if *p == 0 {
-			*p = n
-		}
+	return Throttle{
+		PerMinute:        cmp.Or(t.PerMinute, 10),
+		PerDay:           cmp.Or(t.PerDay, 50),
+		Trusted:          t.Trusted,
+		TrustedPerMinute: cmp.Or(t.TrustedPerMinute, 100),
+		TrustedPerDay:    cmp.Or(t.TrustedPerDay, 5000),
+		Free:             cmp.Or(t.Free, 5),
+		MaxDelay:         cmp.Or(t.MaxDelay, time.Minute),
+		MaxParked:        cmp.Or(t.MaxParked, 200),
+		Strangers:        cmp.Or(t.Strangers, 30),
+		Entries:          cmp.Or(t.Entries, 50_000),
 	}
-	set(&t.PerMinute, 10)
-	set(&t.PerDay, 50)
-	set(&t.TrustedPerMinute, 100)
-	set(&t.TrustedPerDay, 5000)
-	set(&t.Free, 5)
-	set(&t.MaxParked, 200)
-	set(&t.Strangers, 30)
-	set(&t.Entries, 50_000)
-	if t.MaxDelay == 0 {
-		t.MaxDelay = time.Minute
-	}
-	return t
 }
 
 // How long the limiter remembers.

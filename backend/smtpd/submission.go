@@ -8,6 +8,7 @@
 package smtpd
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -48,37 +49,27 @@ type Limits struct {
 	Write     time.Duration // until the client takes a reply; default 1 minute
 }
 
+// DefaultLimits are the limits that zero means.
+func DefaultLimits() Limits { return Limits{}.withDefaults() }
+
 func (l Limits) withDefaults() Limits {
-	set := func(p *int, n int) {
-		if *p == 0 {
-			*p = n
-		}
+	return Limits{
+		MessageSize:           cmp.Or(l.MessageSize, 36<<20),
+		Memory:                cmp.Or(l.Memory, 512<<20),
+		Recipients:            cmp.Or(l.Recipients, 100),
+		Connections:           cmp.Or(l.Connections, 2000),
+		ConnectionsPerAddress: cmp.Or(l.ConnectionsPerAddress, 50),
+		ConnectionsPerAccount: cmp.Or(l.ConnectionsPerAccount, 50),
+		Messages:              cmp.Or(l.Messages, 1000),
+		Commands:              cmp.Or(l.Commands, 1000),
+		Errors:                cmp.Or(l.Errors, 10),
+		AuthFailures:          cmp.Or(l.AuthFailures, 6),
+		Login:                 cmp.Or(l.Login, 3*time.Minute),
+		Handshake:             cmp.Or(l.Handshake, 30*time.Second),
+		Idle:                  cmp.Or(l.Idle, 5*time.Minute),
+		Message:               cmp.Or(l.Message, time.Hour),
+		Write:                 cmp.Or(l.Write, time.Minute),
 	}
-	last := func(p *time.Duration, d time.Duration) {
-		if *p == 0 {
-			*p = d
-		}
-	}
-	if l.MessageSize == 0 {
-		l.MessageSize = 36 << 20
-	}
-	if l.Memory == 0 {
-		l.Memory = 512 << 20
-	}
-	set(&l.Recipients, 100)
-	set(&l.Connections, 2000)
-	set(&l.ConnectionsPerAddress, 50)
-	set(&l.ConnectionsPerAccount, 50)
-	set(&l.Messages, 1000)
-	set(&l.Commands, 1000)
-	set(&l.Errors, 10)
-	set(&l.AuthFailures, 6)
-	last(&l.Login, 3*time.Minute)
-	last(&l.Handshake, 30*time.Second)
-	last(&l.Idle, 5*time.Minute)
-	last(&l.Message, time.Hour)
-	last(&l.Write, time.Minute)
-	return l
 }
 
 // Server is the submission door. Set the fields before the first call and leave

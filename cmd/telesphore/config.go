@@ -164,27 +164,16 @@ func (c *Config) settings() []setting {
 // defaultConfig is what holds for a key that the file does not name.
 func defaultConfig() *Config {
 	c := &Config{
-		Data: "/var/lib/telesphore",
-		Storage: storage.Limits{
-			QuotaBytes: 10 << 30, Mailboxes: 5000, NameLength: 500, NameDepth: 20, VanishedRanges: 4096, FreeBytes: 256 << 20,
-		},
-		Bodies: body.Options{SegmentSize: 256 << 20},
-		IMAP:   imapd.DefaultLimits(),
-		Admin:  admind.DefaultLimits(),
-		SMTP: smtpd.Limits{
-			MessageSize: 36 << 20, Memory: 512 << 20, Recipients: 100,
-			Connections: 2000, ConnectionsPerAddress: 50, ConnectionsPerAccount: 50,
-			Messages: 1000, Commands: 1000, Errors: 10, AuthFailures: 6,
-			Login: 3 * time.Minute, Handshake: 30 * time.Second, Idle: 5 * time.Minute,
-			Message: time.Hour, Write: time.Minute,
-		},
+		Data:    "/var/lib/telesphore",
+		Storage: storage.DefaultLimits(),
+		Bodies:  body.Options{SegmentSize: 256 << 20},
+		IMAP:    imapd.DefaultLimits(),
+		SMTP:    smtpd.DefaultLimits(),
+		Admin:   admind.DefaultLimits(),
 		Auth: AuthConfig{
 			Memory: int64(auth.DefaultParams.Memory) << 10, Passes: int(auth.DefaultParams.Time),
 			Queue: 256, CacheFor: 15 * time.Minute, CacheSize: 20_000,
-			Throttle: auth.Throttle{
-				PerMinute: 10, PerDay: 50, TrustedPerMinute: 100, TrustedPerDay: 5000,
-				Free: 5, MaxDelay: time.Minute, MaxParked: 200, Strangers: 30, Entries: 50_000,
-			},
+			Throttle: auth.DefaultThrottle(),
 		},
 	}
 	c.Listen.IMAP, c.Listen.IMAPS, c.Listen.Submission, c.Listen.Submissions = ":143", ":993", ":587", ":465"
