@@ -364,6 +364,8 @@ func (s *Store) replay(ctx context.Context) error {
 	n := 0
 	var failed error
 	err := s.log.Replay(from, func(r *body.Record) error {
+		// With an index from a backup the log may hold IDs of this very boot.
+		s.bodies.Store(max(s.bodies.Load(), uint64(r.ID)))
 		if r.Copied {
 			return nil // compaction's: its first record was replayed long ago
 		}
