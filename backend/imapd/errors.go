@@ -92,7 +92,7 @@ func judgeTooBig(e *wire.TooBig) answer {
 func judgeRefusal(r *auth.Refusal) answer {
 	switch r.Code {
 	case auth.Disabled:
-		return answer{"NO", "CONTACTADMIN", "Account is disabled", false}
+		return answer{"NO", "CONTACTADMIN", "Account is disabled: ask your administrator", false}
 	case auth.TooManyFailures:
 		return answer{"NO", "UNAVAILABLE", "Too many failed log-ins, try again later", false}
 	case auth.Unavailable:
@@ -115,7 +115,7 @@ func judgeProtocol(err error) (answer, bool) {
 	case errors.Is(err, errHaveTLS):
 		return answer{"BAD", "", "TLS is not possible now", false}, true
 	case errors.Is(err, errNeedTLS):
-		return answer{"NO", "PRIVACYREQUIRED", "Log-in needs TLS", false}, true
+		return answer{"NO", "PRIVACYREQUIRED", "Log-in needs TLS: use STARTTLS, or the port for TLS", false}, true
 	case errors.Is(err, errMechanism):
 		return answer{"NO", "CANNOT", "Mechanism is not supported", false}, true
 	case errors.Is(err, errBase64):
@@ -125,7 +125,7 @@ func judgeProtocol(err error) (answer, bool) {
 	case errors.Is(err, errMalformed):
 		return answer{"BAD", "", "Malformed credentials", false}, true
 	case errors.Is(err, errAccountLimit):
-		return answer{"NO", "LIMIT", "Too many connections of this account", false}, true
+		return answer{"NO", "LIMIT", "Too many connections of this account: close another program", false}, true
 	}
 	return answer{}, false
 }
@@ -148,7 +148,7 @@ func judgeSession(err error) (answer, bool) {
 	case errors.Is(err, errBadCharset):
 		return answer{"NO", "BADCHARSET (UTF-8 US-ASCII)", "Charset is not supported", false}, true
 	case errors.Is(err, errTooCostly):
-		return answer{"NO", "LIMIT", "Search is too costly", false}, true
+		return answer{"NO", "LIMIT", "Search is too costly: name fewer words, or fewer messages", false}, true
 	case errors.Is(err, errExpungeIssued):
 		return answer{"OK", "EXPUNGEISSUED", "Some messages are gone", false}, true
 	case errors.Is(err, errUnknownCTE):
@@ -166,23 +166,23 @@ func judgeStore(err error) (answer, bool) {
 	case errors.Is(err, storage.ErrMailboxExists):
 		return answer{"NO", "ALREADYEXISTS", "Mailbox exists", false}, true
 	case errors.Is(err, storage.ErrMailboxName):
-		return answer{"NO", "CANNOT", "Mailbox name is not allowed", false}, true
+		return answer{"NO", "CANNOT", "Mailbox name is not allowed: too long, too deep, or with an empty level or control character", false}, true
 	case errors.Is(err, storage.ErrMailboxLimit):
-		return answer{"NO", "LIMIT", "Too many mailboxes", false}, true
+		return answer{"NO", "LIMIT", "Too many mailboxes: delete one first", false}, true
 	case errors.Is(err, storage.ErrSpecialUse):
 		return answer{"NO", "USEATTR", "Another mailbox has this special use", false}, true
 	case errors.Is(err, storage.ErrInbox):
 		return answer{"NO", "CANNOT", "Not possible with INBOX", false}, true
 	case errors.Is(err, storage.ErrKeywordLimit):
-		return answer{"NO", "LIMIT", "No room for another keyword", false}, true
+		return answer{"NO", "LIMIT", "No room for another keyword: use one that the mailbox has", false}, true
 	case errors.Is(err, storage.ErrNoMessage):
 		return answer{"NO", "EXPUNGEISSUED", "Message is gone", false}, true
 	case errors.Is(err, storage.ErrOverQuota):
-		return answer{"NO", "OVERQUOTA", "Mailbox is full", false}, true
+		return answer{"NO", "OVERQUOTA", "The account is full: delete messages, or ask for more room", false}, true
 	case errors.Is(err, storage.ErrNoSpace):
 		return answer{"NO", "UNAVAILABLE", "The server has no room for more mail at the moment, try again later", false}, true
 	case errors.Is(err, storage.ErrTooMany):
-		return answer{"NO", "LIMIT", "Too many messages at once", false}, true
+		return answer{"NO", "LIMIT", "Too many messages at once: take fewer at a time", false}, true
 	case errors.Is(err, storage.ErrNoAccount):
 		return answer{"NO", "CONTACTADMIN", "Account is gone", false}, true
 	}
