@@ -244,7 +244,9 @@ func (d *Decoder) span(ok func(byte) bool) string {
 	for n, c := range w {
 		if !ok(c) {
 			s := string(w[:n])
-			d.skip(w, n)
+			if d.skip(w, n); d.err != nil {
+				return "" // the line is too long
+			}
 			return s
 		}
 	}
