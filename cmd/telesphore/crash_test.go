@@ -134,6 +134,9 @@ func (c *crash) round(env string) {
 		t.Fatal(err)
 	}
 	os.Remove(filepath.Join(c.dir, demoReady))
+	// A round that is killed before its first sync must not be hurt by the note
+	// of the round before: what lies behind that one has been synced since.
+	os.Remove(filepath.Join(c.dir, syncedFile))
 	var said strings.Builder
 	cmd := &exec.Cmd{
 		Path: program, Args: []string{"crashserver", c.dir, strconv.Itoa(base)},
