@@ -263,8 +263,12 @@ func (t *Tx) editAccount(id AccountID, edit func(*Account)) error {
 	return t.put(keyAccount(tabAccount, id), a.record())
 }
 
-// SetPassword replaces the password and moves the epoch.
+// SetPassword replaces the password, which the grants and the SCRAM verifier
+// of the old one do not survive, and moves the epoch.
 func (t *Tx) SetPassword(id AccountID, phc string) error {
+	if err := errors.Join(t.PutPasswordVerifier(id, nil), t.deleteGrants(id)); err != nil {
+		return err
+	}
 	return t.editAccount(id, func(a *Account) { a.Password, a.Epoch = phc, a.Epoch+1 })
 }
 
@@ -273,8 +277,11 @@ func (t *Tx) Rehash(id AccountID, phc string) error {
 	return t.editAccount(id, func(a *Account) { a.Password = phc })
 }
 
-// SetState enables or disables an account and moves the epoch.
+// SetState enables or disables an account, ends its grants and moves the epoch.
 func (t *Tx) SetState(id AccountID, s State) error {
+	if err := t.deleteGrants(id); err != nil {
+		return err
+	}
 	return t.editAccount(id, func(a *Account) {
 		if a.State != Erasing {
 			a.State, a.Epoch = s, a.Epoch+1
@@ -283,7 +290,8 @@ func (t *Tx) SetState(id AccountID, s State) error {
 }
 
 // EraseAccount makes everything of the account unreadable before it returns;
-// the keeper removes the rest soon after. Its addresses are free at once. With
+// the keeper removes the rest soon after. Its addresses are free and its cards
+// open it no more at once. With
 // ErrByHand all that is done but for the destruction of the key.
 func (s *Store) EraseAccount(ctx context.Context, id AccountID) error {
 	err := s.Update(ctx, func(t *Tx) error {
@@ -295,6 +303,9 @@ func (s *Store) EraseAccount(ctx context.Context, id AccountID) error {
 			if err := t.delete(keyAddress(x)); err != nil {
 				return err
 			}
+		}
+		if err := t.dropCards(id); err != nil {
+			return err
 		}
 		return t.editAccount(id, func(a *Account) {
 			a.State, a.Epoch, a.Addresses, a.Password = Erasing, a.Epoch+1, nil, ""

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 )
@@ -47,6 +48,41 @@ func (s *Store) StageForNothing(t testing.TB, c *Content, target Target) {
 		return failed
 	})
 	if !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
+}
+
+// ErrRecord is what a damaged record gives.
+var ErrRecord = errRecord
+
+// Flush writes what may lag now.
+func (s *Store) Flush(t testing.TB) {
+	t.Helper()
+	if err := s.flushLazy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Spoil gives every record of a table to f: what it returns is put in its
+// place, nil deletes the record.
+func (s *Store) Spoil(t testing.TB, table byte, f func(key, value []byte) []byte) {
+	t.Helper()
+	err := s.Update(t.Context(), func(tx *Tx) error {
+		spoilt := map[string][]byte{}
+		err := tx.Scan([]byte{table}, []byte{table + 1}, func(k, v []byte) bool {
+			spoilt[string(k)] = f(bytes.Clone(k), bytes.Clone(v))
+			return true
+		})
+		for k, v := range spoilt {
+			if v == nil {
+				err = errors.Join(err, tx.delete([]byte(k)))
+			} else {
+				err = errors.Join(err, tx.put([]byte(k), v))
+			}
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,9 +8,14 @@ import "encoding/binary"
 //	a address                  account            addresses
 //	b body                     bodyRef            where a body lies, how many objects use it
 //	c account                  counters
+//	d account link card        sealed card        what identifies a card stands as an HMAC with the log's key
+//	e card link                account            the accounts that a card opens
+//	f account kind             sealed record      those of which an account has one: see sealed.go
+//	g account grant            sealed grant
 //	h account mailbox page     hot page           flags and ModSeqs of 128 UIDs
 //	i account                  account record
 //	k account mailbox          sealed keyword names
+//	l account table            last number that the account gave out in a table
 //	m account mailbox          mailbox record
 //	n account MAC(name)        mailbox            names are found by HMAC, see keyring
 //	o account object           object
@@ -21,14 +26,20 @@ import "encoding/binary"
 //	t account MAC(Message-ID)  thread entry
 //	u account MAC(name)        sealed subscribed name
 //	v account mailbox modseq   vanished UID ranges of one change
-//	x name                     what the store says of itself: format, boot, watermark, next account
+//	w account number           sealed application password
+//	x name                     what the store says of itself: format, boot, watermark, last account, last link
 const (
 	tabAddress   = 'a'
 	tabBody      = 'b'
 	tabCounters  = 'c'
+	tabCard      = 'd'
+	tabIdentity  = 'e'
+	tabOne       = 'f'
+	tabGrant     = 'g'
 	tabHot       = 'h'
 	tabAccount   = 'i'
 	tabKeywords  = 'k'
+	tabLast      = 'l'
 	tabMailbox   = 'm'
 	tabName      = 'n'
 	tabObject    = 'o'
@@ -39,13 +50,14 @@ const (
 	tabThread    = 't'
 	tabSubscribe = 'u'
 	tabVanished  = 'v'
+	tabPassword  = 'w'
 	tabStore     = 'x'
 )
 
 // accountTables are the tables whose keys begin with an account.
 var accountTables = []byte{
-	tabCounters, tabHot, tabAccount, tabKeywords, tabMailbox, tabName, tabObject, tabDates,
-	tabCopying, tabReap, tabThread, tabSubscribe, tabVanished,
+	tabCounters, tabCard, tabOne, tabGrant, tabHot, tabAccount, tabKeywords, tabLast, tabMailbox, tabName, tabObject,
+	tabDates, tabCopying, tabReap, tabThread, tabSubscribe, tabVanished, tabPassword,
 }
 
 func keyAccount(table byte, a AccountID) []byte {
@@ -69,6 +81,16 @@ func keyPage(table byte, a AccountID, m MailboxID, page uint32) []byte {
 func keyVanished(a AccountID, m MailboxID, at ModSeq) []byte {
 	return binary.BigEndian.AppendUint64(keyMailbox(tabVanished, a, m), uint64(at))
 }
+
+func keyCard(a AccountID, link uint64, card [16]byte) []byte {
+	return append(key64(tabCard, a, link), card[:]...)
+}
+
+func keyIdentity(card [16]byte, link uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte{tabIdentity}, card[:]...), link)
+}
+
+func keyOne(a AccountID, kind byte) []byte { return append(keyAccount(tabOne, a), kind) }
 
 func keyBody(id uint64) []byte { return binary.BigEndian.AppendUint64([]byte{tabBody}, id) }
 

@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// lazy holds what may reach the disk a second late: last log-ins and what
-// has been \Recent. A crash forgets at most that second of it.
+// lazy holds what may reach the disk a second late: last log-ins, last uses and
+// what has been \Recent. A crash forgets at most that second of it.
 type lazy struct {
 	mu      sync.Mutex
-	logins  map[AccountID]time.Time // guarded by mu
-	recents map[MailboxID]recent    // guarded by mu
+	logins  map[AccountID]time.Time    // guarded by mu
+	recents map[MailboxID]recent       // guarded by mu
+	uses    map[AccountID]map[use]used // guarded by mu
 }
 
 type recent struct {
@@ -21,8 +24,21 @@ type recent struct {
 	first   uint32
 }
 
+// use says what was used to log in; one field is set.
+type use struct {
+	grant, appPassword uint32
+	card               string // its identity
+	network            netip.Prefix
+}
+
+// used says when and, for application passwords, from where.
+type used struct {
+	at   time.Time
+	from netip.Addr
+}
+
 func (l *lazy) init() {
-	l.logins, l.recents = map[AccountID]time.Time{}, map[MailboxID]recent{}
+	l.logins, l.recents, l.uses = map[AccountID]time.Time{}, map[MailboxID]recent{}, map[AccountID]map[use]used{}
 }
 
 func (l *lazy) login(a AccountID) time.Time {
@@ -35,6 +51,34 @@ func (l *lazy) recent(m MailboxID) uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.recents[m].first
+}
+
+// usesOf returns the uses that are not on disk yet.
+func (l *lazy) usesOf(a AccountID) map[use]used {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.uses[a])
+}
+
+// note keeps a use until it is written.
+func (l *lazy) note(a AccountID, u use, last used) {
+	last.at = last.at.Truncate(time.Second) // as records keep it
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.uses[a] == nil {
+		l.uses[a] = map[use]used{}
+	}
+	if last.at.After(l.uses[a][u].at) {
+		l.uses[a][u] = last
+	}
+}
+
+// latest returns the later of two dates.
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // LoggedIn records a log-in. It may reach the disk a second later.
@@ -64,48 +108,136 @@ func (s *Store) TakeRecent(ctx context.Context, a AccountID, m MailboxID) (first
 	return first, err
 }
 
+// lazyStep bounds what one change writes of each kind: accounts or mailboxes.
+const lazyStep = 1000
+
 // flushLazy writes what has lagged.
 func (s *Store) flushLazy(ctx context.Context) error {
-	l := &s.lazy
+	for more := true; more; {
+		late := s.lazy.take(lazyStep)
+		if late == nil {
+			return nil
+		}
+		if err := s.Update(ctx, late.write); err != nil {
+			return err
+		}
+		more = s.lazy.written(late)
+	}
+	return nil
+}
+
+// take copies up to n values of each kind, so that readers find the late ones
+// until they are written. Nil when there are none.
+func (l *lazy) take(n int) *lazy {
 	l.mu.Lock()
-	logins, recents := l.logins, l.recents
-	if len(logins)+len(recents) == 0 {
-		l.mu.Unlock()
+	defer l.mu.Unlock()
+	if len(l.logins)+len(l.recents)+len(l.uses) == 0 {
 		return nil
 	}
-	// Copies, so that readers find the late values until they are written.
-	logins, recents = maps.Clone(logins), maps.Clone(recents)
-	l.mu.Unlock()
-	err := s.Update(ctx, func(t *Tx) error {
-		for id, at := range logins {
-			if err := t.putLogin(id, at); err != nil && !errors.Is(err, ErrNoAccount) {
+	late := &lazy{logins: some(l.logins, n), recents: some(l.recents, n), uses: some(l.uses, n)}
+	for a, uses := range late.uses {
+		late.uses[a] = maps.Clone(uses)
+	}
+	return late
+}
+
+// some copies up to n entries of m.
+func some[K comparable, V any](m map[K]V, n int) map[K]V {
+	out := make(map[K]V, min(n, len(m)))
+	for k, v := range m {
+		if len(out) == n {
+			break
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// written forgets what late held unless there is a newer value, and tells
+// whether late did not hold all.
+func (l *lazy) written(late *lazy) (more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	more = max(len(late.logins), len(late.recents), len(late.uses)) == lazyStep
+	forget(l.logins, late.logins)
+	forget(l.recents, late.recents)
+	for a, uses := range late.uses {
+		if forget(l.uses[a], uses); len(l.uses[a]) == 0 {
+			delete(l.uses, a)
+		}
+	}
+	return more
+}
+
+// forget deletes from m what is as it was in old.
+func forget[K, V comparable](m, old map[K]V) {
+	for k, v := range old {
+		if m[k] == v {
+			delete(m, k)
+		}
+	}
+}
+
+// write brings late values to the index. What they belong to may be gone.
+func (l *lazy) write(t *Tx) error {
+	for id, at := range l.logins {
+		if err := t.putLogin(id, at); err != nil && !gone(err) {
+			return err
+		}
+	}
+	for id, r := range l.recents {
+		if err := t.putRecent(id, r); err != nil && !gone(err) {
+			return err
+		}
+	}
+	for a, uses := range l.uses {
+		for u := range uses {
+			if err := t.putUse(a, u); err != nil && !gone(err) {
 				return err
 			}
 		}
-		for id, r := range recents {
-			if err := t.putRecent(id, r); err != nil && !errors.Is(err, ErrNoMailbox) {
-				return err
-			}
+	}
+	t.wake = nil // nothing that a watcher waits for
+	return nil
+}
+
+// gone tells whether a late value has come too late.
+func gone(err error) bool {
+	for _, missing := range []error{ErrNoAccount, ErrNoMailbox, ErrNoCard, ErrNoGrant, ErrNoAppPassword} {
+		if errors.Is(err, missing) {
+			return true
 		}
-		t.wake = nil // nothing that a watcher waits for
-		return nil
-	})
+	}
+	return false
+}
+
+// putUse writes a record with its last use, which reading it brings in.
+func (t *Tx) putUse(a AccountID, u use) error {
+	switch {
+	case u.grant != 0:
+		g, err := t.grant(a, u.grant)
+		if err != nil {
+			return err
+		}
+		return t.putSealed(a, keyGrant(a, g.ID), g.record())
+	case u.appPassword != 0:
+		p, err := t.AppPassword(a, u.appPassword)
+		if err != nil {
+			return err
+		}
+		return t.putSealed(a, keyPassword(a, p.ID), p.record())
+	case u.network.IsValid():
+		return t.putNetworks(a)
+	}
+	cards, err := t.Cards(a)
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, at := range logins {
-		if l.logins[id] == at {
-			delete(l.logins, id)
-		}
+	i := slices.IndexFunc(cards, func(c Card) bool { return c.Identity == u.card })
+	if i < 0 {
+		return ErrNoCard
 	}
-	for id, r := range recents {
-		if l.recents[id] == r {
-			delete(l.recents, id)
-		}
-	}
-	return nil
+	return t.PutCard(a, &cards[i])
 }
 
 func (t *Tx) putLogin(id AccountID, at time.Time) error {

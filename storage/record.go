@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -26,6 +27,27 @@ func putTime(b []byte, t time.Time) []byte {
 		return binary.LittleEndian.AppendUint64(b, 0)
 	}
 	return binary.LittleEndian.AppendUint64(b, uint64(t.Unix()))
+}
+
+// putPrefix writes a network as its address and one octet for its bits, all
+// after their length; none is one octet.
+func putPrefix(b []byte, p netip.Prefix) []byte {
+	octets, _ := p.MarshalBinary() // never fails
+	return putBytes(b, octets)
+}
+
+// putAddr writes an address of 4 or 16 octets, with its zone, after its length; none is no octets.
+func putAddr(b []byte, a netip.Addr) []byte {
+	octets, _ := a.MarshalBinary() // never fails
+	return putBytes(b, octets)
+}
+
+// putFlag writes an octet, 1 for true.
+func putFlag(b []byte, set bool) []byte {
+	if set {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // fields reads a record from its start. After the first field that is not
@@ -100,3 +122,27 @@ func (f *fields) bytes() []byte {
 }
 
 func (f *fields) string() string { return string(f.take(int(f.u32()))) }
+
+func (f *fields) flag() bool { return f.u8() == 1 }
+
+// sum reads 32 octets.
+func (f *fields) sum() (s [32]byte) {
+	copy(s[:], f.take(len(s)))
+	return s
+}
+
+func (f *fields) prefix() (p netip.Prefix) {
+	b := f.take(int(f.u32()))
+	if f.err == nil && (p.UnmarshalBinary(b) != nil || len(b) > 1 && !p.IsValid()) {
+		f.err = errRecord
+	}
+	return p
+}
+
+func (f *fields) addr() (a netip.Addr) {
+	b := f.take(int(f.u32()))
+	if f.err == nil && a.UnmarshalBinary(b) != nil {
+		f.err = errRecord
+	}
+	return a
+}

@@ -41,6 +41,9 @@ var (
 	ErrInbox         = errors.New("storage: not allowed on INBOX")
 	ErrKeywordLimit  = errors.New("storage: no room for another keyword")
 	ErrNoMessage     = errors.New("storage: no such message")
+	ErrNoCard        = errors.New("storage: no such card")
+	ErrNoGrant       = errors.New("storage: no such grant")
+	ErrNoAppPassword = errors.New("storage: no such application password")
 	ErrOverQuota     = errors.New("storage: over quota")
 	ErrTooMany       = errors.New("storage: too many messages in one change")
 	ErrNoSpace       = errors.New("storage: disk space is running out")
@@ -256,7 +259,7 @@ func (t *Tx) keys(a AccountID) (*keyring.Account, error) { return t.s.accountKey
 
 func (s *Store) accountKeys(a AccountID) (*keyring.Account, error) {
 	k, err := s.keys.Account(uint32(a))
-	if errors.Is(err, keyring.ErrErased) {
+	if errors.Is(err, keyring.ErrErased) || errors.Is(err, keyring.ErrUnknown) {
 		return nil, ErrNoAccount
 	}
 	return k, err

@@ -11,7 +11,8 @@ import (
 
 // Verify reads everything the store holds and reports what does not fit:
 // counters that do not count, placements without an object, objects and bodies with another number
-// of uses than they claim, bodies that cannot be read. Nothing may
+// of uses than they claim, bodies that cannot be read, credentials that cannot,
+// cards that open an account whose card they are not, or the reverse. Nothing may
 // change the store meanwhile. The error is that of reading itself.
 func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
 	v := &verifier{s: s, report: report, bodies: map[body.ID]uint32{}}
@@ -29,6 +30,9 @@ func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
 		if err := v.account(ctx, a); err != nil {
 			return fmt.Errorf("verify account %d: %w", a.ID, err)
 		}
+	}
+	if err := s.View(ctx, v.cards); err != nil {
+		return err
 	}
 	return s.View(ctx, v.bodyRefs)
 }
@@ -58,6 +62,7 @@ func (v *verifier) account(ctx context.Context, a *Account) error {
 			used.Messages += int64(m.Exists)
 			used.Bytes += m.Size
 		}
+		v.credentials(t, a.ID)
 		if err := waitingUses(t, a.ID, uses); err != nil {
 			return err
 		}
@@ -94,6 +99,49 @@ func (v *verifier) mailbox(t *Tx, m *Mailbox, uses map[ObjectID]uint32) error {
 		v.problem("mailbox %s: UIDNEXT %d or HIGHESTMODSEQ %d is behind its messages", m.ID, m.UIDNext, m.HighestModSeq)
 	}
 	return nil
+}
+
+// credentials reads what the account's log-ins are founded on.
+func (v *verifier) credentials(t *Tx, a AccountID) {
+	for what, read := range map[string]func() error{
+		"cards":                 func() error { _, err := t.Cards(a); return err },
+		"link window":           func() error { _, err := t.LinkWindow(a); return err },
+		"second factor":         func() error { _, err := t.Factor(a); return err },
+		"challenge":             func() error { _, err := t.Challenge(a); return err },
+		"grants":                func() error { _, err := t.Grants(a); return err },
+		"application passwords": func() error { _, err := t.AppPasswords(a); return err },
+		"password verifier":     func() error { _, err := t.PasswordVerifier(a); return err },
+		"networks":              func() error { _, err := t.KnownNetworks(a); return err },
+	} {
+		if err := read(); err != nil {
+			v.problem("%s of account %d: %v", what, a, err)
+		}
+	}
+}
+
+// cards compares the cards of accounts with the accounts of cards.
+func (v *verifier) cards(t *Tx) error {
+	links := map[string]AccountID{} // by the identity's key
+	lo := []byte{tabCard}
+	err := t.Scan(lo, after(lo), func(k, _ []byte) bool {
+		links[string(keyIdentity([16]byte(k[13:]), binary.BigEndian.Uint64(k[5:])))] = AccountID(binary.BigEndian.Uint32(k[1:]))
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	lo = []byte{tabIdentity}
+	err = t.Scan(lo, after(lo), func(k, e []byte) bool {
+		if a := links[string(k)]; len(e) != 4 || a == 0 || AccountID(le.Uint32(e)) != a {
+			v.problem("link %d opens an account that has no such card", binary.BigEndian.Uint64(k[17:]))
+		}
+		delete(links, string(k))
+		return true
+	})
+	for _, a := range links {
+		v.problem("a card of account %d does not open it", a)
+	}
+	return err
 }
 
 // waitingUses counts the uses that the keeper has yet to take away.
