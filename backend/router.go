@@ -28,7 +28,21 @@ type Router struct {
 	Store      *storage.Store
 	Domains    []string // ours; the first one completes "postmaster"
 	Postmaster string   // gets the mail for postmaster at our domains unless an account has that address; may be empty
+
+	TrustSpace []string // domains of the other operators that are trusted
+	Outside    []string // domains of the ordinary Internet that mail may go to
 }
+
+// Zone says what a domain is to us.
+type Zone int
+
+// The zones. What is ours is Local, whatever the other lists say.
+const (
+	Unlisted Zone = iota // nobody's list has it: no mail goes there
+	Local                // ours
+	Trusted              // another operator's, in the trust space
+	Outside              // of the ordinary Internet, allowed
+)
 
 // Envelope is a message with what SMTP says about it (RFC 5321 section 2.3.1).
 type Envelope struct {
@@ -52,9 +66,35 @@ type Rcpt struct {
 
 // Local reports whether addr is in one of our domains.
 func (r *Router) Local(addr Address) bool {
-	return addr.Domain == "" || slices.ContainsFunc(r.Domains, func(d string) bool {
-		ours, err := ParseDomain(d)
-		return err == nil && ours == addr.Domain
+	return addr.Domain == "" || lists(r.Domains, addr.Domain)
+}
+
+// Zone says what a domain is to us. It may be written as people write it; ""
+// is the domain of postmaster alone, ours.
+func (r *Router) Zone(domain string) Zone {
+	if domain == "" {
+		return Local
+	}
+	name, err := ParseDomain(domain)
+	switch {
+	case err != nil:
+		return Unlisted
+	case lists(r.Domains, name):
+		return Local
+	case lists(r.TrustSpace, name):
+		return Trusted
+	case lists(r.Outside, name):
+		return Outside
+	}
+	return Unlisted
+}
+
+// lists reports whether one of domains, as people write them, is name, in its
+// comparison form.
+func lists(domains []string, name string) bool {
+	return slices.ContainsFunc(domains, func(d string) bool {
+		one, err := ParseDomain(d)
+		return err == nil && one == name
 	})
 }
 

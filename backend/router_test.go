@@ -104,3 +104,22 @@ func TestNullReversePath(t *testing.T) {
 		t.Errorf("INBOX: %q", got)
 	}
 }
+
+func TestZone(t *testing.T) {
+	r := &backend.Router{
+		Domains:    []string{"hopital.test", "HÔPITAL.test"},
+		TrustSpace: []string{"Clinique.test", "hopital.test", "santé.test", "not a domain"},
+		Outside:    []string{"perso.test", "clinique.test"},
+	}
+	for domain, want := range map[string]backend.Zone{
+		"": backend.Local, "hopital.test": backend.Local, "hôpital.test": backend.Local, "xn--hpital-ixa.test": backend.Local,
+		"clinique.test": backend.Trusted, "CLINIQUE.TEST": backend.Trusted, "SANTÉ.test": backend.Trusted,
+		"perso.test": backend.Outside,
+		"ferme.test": backend.Unlisted, "sub.clinique.test": backend.Unlisted, "test": backend.Unlisted, "clinique.test.": backend.Unlisted,
+		"not a domain": backend.Unlisted, "[127.0.0.1]": backend.Unlisted,
+	} {
+		if got := r.Zone(domain); got != want {
+			t.Errorf("%q: zone %d, want %d", domain, got, want)
+		}
+	}
+}

@@ -2,10 +2,7 @@ package tls
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -34,14 +31,29 @@ type Authority struct {
 // NewAuthority makes an authority whose key lives until the end of the process
 // or in what PEM returns.
 func NewAuthority(name string) (*Authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	return newAuthority(name, nil)
+}
+
+// Issuing makes an authority that a vouches for: what is pinned of a real
+// hierarchy is such a one, not its root.
+func (a *Authority) Issuing(name string) (*Authority, error) {
+	return newAuthority(name, a)
+}
+
+// newAuthority makes an authority that parent has signed, itself when it is nil.
+func newAuthority(name string, parent *Authority) (*Authority, error) {
+	key, err := newKey(ECDSA)
 	if err != nil {
 		return nil, fmt.Errorf("make the key of authority %s: %w", name, err)
 	}
 	t := template(name, authorityLife)
 	t.IsCA, t.BasicConstraintsValid = true, true
 	t.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
-	cert, err := sign(t, t, key.Public(), key)
+	by := &Authority{Certificate: t, key: key}
+	if parent != nil {
+		by = parent
+	}
+	cert, err := sign(t, by.Certificate, key.Public(), by.key)
 	if err != nil {
 		return nil, fmt.Errorf("make authority %s: %w", name, err)
 	}
@@ -87,13 +99,7 @@ const (
 // Server makes a server certificate for names, which are DNS names (wildcards
 // too) or IP addresses, and its private key.
 func (a *Authority) Server(algorithm Algorithm, names ...string) (certPEM, keyPEM []byte, err error) {
-	var key crypto.Signer
-	switch algorithm {
-	case ECDSA:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	default:
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	}
+	key, err := newKey(algorithm)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a server key: %w", err)
 	}

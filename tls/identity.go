@@ -75,9 +75,18 @@ func (i *Identity) Reload(pairs []Pair) error {
 
 // Server returns the configuration of one listener. Call it once for each, so
 // that their session tickets differ.
-func (i *Identity) Server() *Config {
+//
+// With issuers in a, clients are asked for a certificate of one of them: asked,
+// never made to show one, and what they show is only proven to be theirs. A bad
+// card is refused afterwards with words, by [Anchors.Evaluate], where the
+// handshake has but an alert.
+func (i *Identity) Server(a *Anchors) *Config {
 	c := serverConfig()
 	c.GetCertificate = i.choose
+	if pool := a.pool(); pool != nil {
+		c.ClientAuth = tls.RequestClientCert
+		c.ClientCAs = pool // so that clients prompt nobody who has no card of ours
+	}
 	return c
 }
 

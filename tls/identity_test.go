@@ -66,7 +66,7 @@ func open(t *testing.T, pairs ...ourtls.Pair) *ourtls.Identity {
 
 func TestClientGetsTheCertificateItCanVerify(t *testing.T) {
 	ca := tlstest.New(t)
-	addr := serve(t, open(t, ca.Pair(t, ourtls.RSA), ca.Pair(t, ourtls.ECDSA)).Server())
+	addr := serve(t, open(t, ca.Pair(t, ourtls.RSA), ca.Pair(t, ourtls.ECDSA)).Server(nil))
 	for _, c := range []struct {
 		name    string
 		version uint16
@@ -105,7 +105,7 @@ func TestClientGetsTheCertificateItCanVerify(t *testing.T) {
 
 func TestOldProtocolsAreRefused(t *testing.T) {
 	ca := tlstest.New(t)
-	addr := serve(t, open(t, ca.Pair(t, ourtls.RSA)).Server())
+	addr := serve(t, open(t, ca.Pair(t, ourtls.RSA)).Server(nil))
 	for _, c := range []struct {
 		name     string
 		min, max uint16
@@ -129,7 +129,7 @@ func TestOldProtocolsAreRefused(t *testing.T) {
 
 func TestCertificateFollowsTheName(t *testing.T) {
 	ca := tlstest.New(t)
-	addr := serve(t, open(t, ca.Pair(t, ourtls.ECDSA, "mail.hopital.test"), ca.Pair(t, ourtls.ECDSA, "*.clinique.test", "clinique.test")).Server())
+	addr := serve(t, open(t, ca.Pair(t, ourtls.ECDSA, "mail.hopital.test"), ca.Pair(t, ourtls.ECDSA, "*.clinique.test", "clinique.test")).Server(nil))
 	for _, name := range []string{"mail.hopital.test", "clinique.test", "imap.clinique.test"} {
 		conn, err := tls.Dial("tcp", addr, ca.Client(name))
 		if err != nil {
@@ -147,7 +147,7 @@ func TestReloadWhileConnectionsAreOpen(t *testing.T) {
 	old, renewed := tlstest.New(t), tlstest.New(t)
 	pair := old.Pair(t, ourtls.ECDSA)
 	identity := open(t, pair)
-	addr := serve(t, identity.Server())
+	addr := serve(t, identity.Server(nil))
 	before, err := tls.Dial("tcp", addr, old.Client(""))
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +192,7 @@ func copyFile(t *testing.T, from, to string) {
 func TestTicketsOfOneListenerOpenNoOther(t *testing.T) {
 	ca := tlstest.New(t)
 	identity := open(t, ca.Pair(t, ourtls.ECDSA))
-	imaps, submissions := serve(t, identity.Server()), serve(t, identity.Server())
+	imaps, submissions := serve(t, identity.Server(nil)), serve(t, identity.Server(nil))
 	config := ca.Client("")
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	resumed := func(addr string) bool {

@@ -22,6 +22,12 @@ type Config = tls.Config
 // a deadline before anything else.
 type Conn = tls.Conn
 
+// Certificate is a certificate with its private key.
+type Certificate = tls.Certificate
+
+// CertificateRequest is what a server tells of the client certificates it wants.
+type CertificateRequest = tls.CertificateRequestInfo
+
 // ConnectionState tells what a finished handshake settled on.
 type ConnectionState = tls.ConnectionState
 

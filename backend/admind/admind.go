@@ -1,5 +1,5 @@
 // Package admind is the door through which the operator of this machine
-// administers accounts.
+// administers accounts and what opens them: passwords, cards, codes.
 //
 // It listens on a Unix socket that only the server's own user and root may
 // use: the file's mode is 0600, and the kernel is asked who is calling.
@@ -11,10 +11,19 @@
 //	{"account":{"address":"medecin@hopital.test",...},"password":"..."}
 //	{"op":"account.show","address":"nobody@hopital.test"}
 //	{"error":{"code":"no_such_account","text":"there is no account with this address"}}
+//	{"op":"card.window","address":"medecin@hopital.test","card":{"expect":"IGC|899700218896","life":86400}}
+//	{"account":{"address":"medecin@hopital.test","window":{"expect":"IGC|899700218896","until":"2026-03-03T08:00:00Z","by":"uid 0"},...}}
 //
-// The operations are those of [Op], the members those of [Request] and
-// [Response]; an unknown member is refused. Codes are fixed, see [Code]; the
-// text is for people and may change. A line holds at most Limits.Line octets.
+// The operations are those of [Op], which says what members of [Request] each
+// needs and which of [Response] it answers with; an unknown member is refused.
+// Codes are fixed, see [Code]; the text is for people and may change. A line
+// holds at most Limits.Line octets. Dates are in UTC (RFC 3339), lengths of time
+// in seconds.
+//
+// What may be done to an account's credentials is decided by package auth, for
+// whom a caller of this socket is somebody who acts for the account at the
+// highest level; the audit trail names him by his user ID. Secrets and codes are
+// in answers when that is all the operation is for, and never in the log.
 package admind
 
 import (
@@ -33,6 +42,7 @@ import (
 	"telesphore/backend"
 	"telesphore/backend/auth"
 	"telesphore/storage"
+	"telesphore/tls"
 )
 
 // Limits bound what callers may use up.
@@ -52,11 +62,12 @@ func DefaultLimits() Limits {
 // Server answers on the administration socket. Every exported field is set
 // before Serve.
 type Server struct {
-	Store  *storage.Store
-	Router *backend.Router // knows our domains: an account's addresses lie in them
-	Auth   *auth.Authenticator
-	Limits Limits
-	Log    *slog.Logger
+	Store   *storage.Store
+	Router  *backend.Router // knows our domains: an account's addresses lie in them
+	Auth    *auth.Authenticator
+	Anchors *tls.Anchors // whose revocation lists are shown; nil for none
+	Limits  Limits
+	Log     *slog.Logger
 
 	mu      sync.Mutex            // guards what follows
 	closing bool                  // Shutdown was called
@@ -81,7 +92,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		if err != nil {
 			return fmt.Errorf("accept on the administration socket: %w", err)
 		}
-		if err := allowed(conn); err != nil {
+		uid, err := allowed(conn)
+		if err != nil {
 			s.Log.Warn("refused a caller of the administration socket", "err", err)
 			conn.Close()
 			continue
@@ -93,7 +105,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		s.wg.Go(func() {
 			defer s.remove(conn)
-			s.serve(ctx, conn)
+			s.serve(ctx, conn, fmt.Sprintf("uid %d", uid))
 		})
 	}
 }
@@ -165,8 +177,8 @@ func (s *Server) listen(conn net.Conn) bool {
 }
 
 // serve answers one caller's requests until it hangs up, breaks a limit or the
-// server closes.
-func (s *Server) serve(ctx context.Context, conn net.Conn) {
+// server closes. actor names the caller.
+func (s *Server) serve(ctx context.Context, conn net.Conn, actor string) {
 	lines := bufio.NewReaderSize(conn, int(s.Limits.Line))
 	for s.listen(conn) {
 		line, err := lines.ReadSlice('\n')
@@ -177,14 +189,14 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if !s.reply(conn, s.answer(ctx, line)) {
+		if !s.reply(conn, s.answer(ctx, actor, line)) {
 			return
 		}
 	}
 }
 
 // answer carries out one request.
-func (s *Server) answer(ctx context.Context, line []byte) *Response {
+func (s *Server) answer(ctx context.Context, actor string, line []byte) *Response {
 	req := &Request{}
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
@@ -200,14 +212,14 @@ func (s *Server) answer(ctx context.Context, line []byte) *Response {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.Limits.Operation)
 	defer cancel()
-	res, err := s.do(ctx, req)
+	res, err := s.do(ctx, &call{req, actor})
 	if err != nil {
 		e := translate(err)
-		s.Log.Info("administration refused", "op", req.Op, "address", req.Address, "code", e.Code, "err", err)
+		s.Log.Info("administration refused", "op", req.Op, "address", req.Address, "actor", actor, "code", e.Code, "err", err)
 		return &Response{Error: e}
 	}
-	if req.Op != AccountShow && req.Op != AccountList {
-		s.Log.Info("administration", "op", req.Op, "address", req.Address)
+	if !operations()[req.Op].reads {
+		s.Log.Info("administration", "op", req.Op, "address", req.Address, "actor", actor)
 	}
 	return res
 }

@@ -25,8 +25,9 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// start serves at path until the test ends and returns the server and where it listens.
-func start(t *testing.T, path string, limits admind.Limits) (*admind.Server, string) {
+// start serves at path until the test ends and returns the server, which edit has
+// changed before, and where it listens.
+func start(t *testing.T, path string, limits admind.Limits, edit ...func(*admind.Server)) (*admind.Server, string) {
 	t.Helper()
 	store := storagetest.New(t)
 	s := &admind.Server{
@@ -35,6 +36,9 @@ func start(t *testing.T, path string, limits admind.Limits) (*admind.Server, str
 		Auth:   &auth.Authenticator{Store: store, Params: auth.Params{Memory: 64, Time: 1, Lanes: 1}, Logger: quiet()},
 		Limits: limits,
 		Log:    quiet(),
+	}
+	for _, f := range edit {
+		f(s)
 	}
 	ln, at, err := admind.Listen(path)
 	if err != nil {
@@ -104,7 +108,7 @@ func TestLifeOfAnAccount(t *testing.T) {
 			`{"account":{"id":2,"address":"labo@hopital.test","state":"active",…"quota":1048576,…}}`},
 		[2]string{`{"op":"account.list"}`, `{"accounts":[{"id":1,…},{"id":2,…}]}`},
 		[2]string{`{"op":"account.list","after":1}`, `{"accounts":[{"id":2,…}]}`},
-		[2]string{`{"op":"account.show","address":"cardio@hopital.test"}`, `{"account":{"id":1,…"octets":0,"messages":0,"mailboxes":6}}`},
+		[2]string{`{"op":"account.show","address":"cardio@hopital.test"}`, `{"account":{"id":1,…"octets":0,"messages":0,"mailboxes":6,"window":{"until":"…","by":"uid …"},"codes":{"on":false}}}`},
 		[2]string{`{"op":"account.disable","address":"labo@hopital.test"}`, `{"account":{…"state":"disabled",…}}`},
 		[2]string{`{"op":"account.enable","address":"labo@hopital.test"}`, `{"account":{…"state":"active",…}}`},
 		[2]string{`{"op":"account.password","address":"labo@hopital.test","password":"dune 59 violon gris"}`, `{"account":{"id":2,…}}`},

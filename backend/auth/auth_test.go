@@ -57,11 +57,8 @@ func (l *lab) try(name, secret string) Code {
 
 func (l *lab) attempt(t *Attempt) Code {
 	l.t.Helper()
-	if !t.Remote.IsValid() {
-		t.Remote = netip.MustParseAddr("192.0.2.1")
-	}
-	t.Proto, t.Mech = "test", "PLAIN"
-	p, err := l.Verify(context.Background(), t)
+	t.Mech = "PLAIN"
+	p, err := l.LogIn(context.Background(), &Caller{Proto: "test", Remote: netip.MustParseAddr("192.0.2.1")}, t)
 	var r *Refusal
 	switch {
 	case err == nil && p.Account == l.id && p.Address == user && p.Level == 1:
@@ -175,9 +172,9 @@ func TestPasswordChangeEndsTheCache(t *testing.T) {
 
 func TestRehashWhenParametersChanged(t *testing.T) {
 	l := newLab(t, right)
-	before, _ := l.Verify(t.Context(), &Attempt{User: user, Secret: right, Remote: netip.MustParseAddr("192.0.2.1")})
+	before, _ := l.LogIn(t.Context(), &Caller{}, &Attempt{User: user, Secret: right})
 	next := &Authenticator{Store: l.Store, Params: Params{Memory: 128, Time: 2, Lanes: 1}, Logger: l.Logger}
-	p, err := next.Verify(t.Context(), &Attempt{User: user, Secret: right, Remote: netip.MustParseAddr("192.0.2.1")})
+	p, err := next.LogIn(t.Context(), &Caller{}, &Attempt{User: user, Secret: right})
 	if err != nil || p.Epoch != before.Epoch {
 		t.Fatalf("principal %+v, error %v; want epoch %d", p, err, before.Epoch)
 	}
@@ -288,13 +285,13 @@ func waitFor(t testing.TB, ready func() bool) {
 func TestUnknownUserCostsTheSame(t *testing.T) {
 	l := newLab(t, right)
 	for _, name := range []string{user, "nobody@hopital.test", "no address"} {
-		a, name, err := l.lookUp(t.Context(), name)
+		d, err := l.lookUp(t.Context(), name, "wrong")
 		if err != nil {
 			t.Fatal(err)
 		}
 		stored := l.dummy
-		if a != nil {
-			stored = a.Password
+		if d.account != nil {
+			stored = d.account.Password
 		}
 		h, err := parsePHC(stored)
 		if err != nil || h.Params != cheap || len(h.tag) != tagSize || len(h.salt) != saltSize {
@@ -340,7 +337,7 @@ func FuzzParsePHC(f *testing.F) {
 	})
 }
 
-func BenchmarkVerifyCached(b *testing.B) {
+func BenchmarkLogInCached(b *testing.B) {
 	l := newLab(b, right)
 	l.Logger = slog.New(slog.DiscardHandler)
 	l.try(user, right)

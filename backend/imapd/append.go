@@ -15,7 +15,7 @@ import (
 // append is APPEND (RFC 9051 section 6.3.12) with UIDPLUS, literal8 (RFC 3516)
 // and UTF8 (RFC 6855 section 4).
 func (s *session) append(ctx context.Context, tag string) (string, error) {
-	target := storage.Target{Account: s.account, InternalDate: time.Now()}
+	target := storage.Target{Account: s.who.Account, InternalDate: time.Now()}
 	s.appendArguments(&target)
 	if err := s.dec.Err(); err != nil {
 		return "", err
@@ -81,7 +81,7 @@ func (s *session) flags(names []string) (flags storage.Flags, keywords []string)
 // destination finds the mailbox that messages shall go to.
 func (s *session) destination(ctx context.Context, name string, id *storage.MailboxID) error {
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) error {
-		mb, err := tx.MailboxByName(s.account, name)
+		mb, err := tx.MailboxByName(s.who.Account, name)
 		if err == nil {
 			*id = mb.ID
 		}

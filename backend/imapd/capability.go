@@ -12,7 +12,7 @@ import (
 func (s *session) capabilities() string {
 	list := []string{"IMAP4rev1", "IMAP4rev2", "LITERAL+", "ENABLE", "ID"}
 	switch {
-	case s.account != 0:
+	case s.who != nil:
 		list = append(list,
 			"IDLE", "NAMESPACE", "CHILDREN", "UIDPLUS", "MOVE", "UNSELECT",
 			"LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE",
@@ -25,7 +25,9 @@ func (s *session) capabilities() string {
 		}
 		list = append(list, "SASL-IR")
 		if s.mayLogIn() {
-			list = append(list, "AUTH=PLAIN", "AUTH=LOGIN")
+			for _, mech := range s.srv.Auth.Mechanisms(s.caller) {
+				list = append(list, "AUTH="+mech)
+			}
 		} else {
 			list = append(list, "LOGINDISABLED")
 		}
@@ -137,7 +139,7 @@ func (s *session) identify(ctx context.Context, tag string) (string, error) {
 			slog.String("name", shorten(name)), slog.String("version", shorten(version)))
 	}
 	s.out.Raw(`* ID ("name" "Telesphore"`)
-	if s.srv.Version != "" && s.account != 0 {
+	if s.srv.Version != "" && s.who != nil {
 		s.out.Raw(` "version" `).String(s.srv.Version)
 	}
 	s.out.Raw(")\r\n")

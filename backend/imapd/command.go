@@ -24,6 +24,10 @@ type command struct {
 	// holdExpunges: no EXPUNGE may be sent while it runs, for its arguments or
 	// those of commands behind it count messages (RFC 9051 section 7.5.1).
 	holdExpunges bool
+
+	// opens: it shows or changes what is in a mailbox, without SELECT before it.
+	// That takes the level that the account's domain asks for to read.
+	opens bool
 }
 
 // lookup finds a command by its name in capitals.
@@ -70,15 +74,15 @@ func noopWhen(name string) when {
 func lookupMailbox(name string) (command, bool) {
 	switch name {
 	case "SELECT":
-		return command{run: (*session).selectCommand, when: loggedIn}, true
+		return command{run: (*session).selectCommand, when: loggedIn, opens: true}, true
 	case "EXAMINE":
-		return command{run: (*session).examine, when: loggedIn}, true
+		return command{run: (*session).examine, when: loggedIn, opens: true}, true
 	case "CREATE":
-		return command{run: (*session).create, when: loggedIn}, true
+		return command{run: (*session).create, when: loggedIn, opens: true}, true
 	case "DELETE":
-		return command{run: (*session).delete, when: loggedIn}, true
+		return command{run: (*session).delete, when: loggedIn, opens: true}, true
 	case "RENAME":
-		return command{run: (*session).rename, when: loggedIn}, true
+		return command{run: (*session).rename, when: loggedIn, opens: true}, true
 	case "SUBSCRIBE":
 		return command{run: (*session).subscribe, when: loggedIn}, true
 	case "UNSUBSCRIBE":
@@ -88,9 +92,9 @@ func lookupMailbox(name string) (command, bool) {
 	case "LSUB":
 		return command{run: (*session).lsub, when: loggedIn}, true
 	case "STATUS":
-		return command{run: (*session).status, when: loggedIn}, true
+		return command{run: (*session).status, when: loggedIn, opens: true}, true
 	case "APPEND":
-		return command{run: (*session).append, when: loggedIn}, true
+		return command{run: (*session).append, when: loggedIn, opens: true}, true
 	case "CLOSE":
 		return command{run: (*session).closeMailbox, when: selected}, true
 	case "UNSELECT":

@@ -121,16 +121,16 @@ func (c *conn) await() error {
 }
 
 // startTLS shakes hands within d.
-func (c *conn) startTLS(ctx context.Context, config *tls.Config, d time.Duration) error {
+func (c *conn) startTLS(ctx context.Context, config *tls.Config, d time.Duration) (*tls.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	c.link.wait(d)
 	t := tls.Server(c.link, config)
 	if err := t.HandshakeContext(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	c.stream, c.tls = t, true
-	return nil
+	return t, nil
 }
 
 // watched runs f with a context that ends when the client leaves. It looks for
@@ -187,7 +187,7 @@ func newGear(l wire.Limits) *gear {
 // borrow gives the session a gear. It fails when too many replies are being
 // gathered already.
 func (s *session) borrow() error {
-	if s.account != 0 { // strangers get short replies only
+	if s.who != nil { // strangers get short replies only
 		if err := s.pay(); err != nil {
 			return err
 		}
@@ -217,7 +217,7 @@ func (s *session) pay() error {
 // tune makes decoder and encoder fit what is known of the client.
 func (s *session) tune() {
 	s.dec.Lim = s.srv.Limits.Wire
-	if s.account == 0 {
+	if s.who == nil {
 		s.dec.Lim = strangerLimits(s.dec.Lim)
 	}
 	s.dec.UTF8, s.out.UTF8 = s.utf8, s.utf8

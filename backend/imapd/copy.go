@@ -69,9 +69,9 @@ func (s *session) copy(ctx context.Context, uid, move bool) (string, error) {
 
 func (s *session) copyTo(ctx context.Context, uids storage.UIDSet, to storage.MailboxID, move bool) (*storage.Copied, error) {
 	if move {
-		return s.srv.Store.Move(ctx, s.account, s.view.Mailbox, uids, to)
+		return s.srv.Store.Move(ctx, s.who.Account, s.view.Mailbox, uids, to)
 	}
-	return s.srv.Store.Copy(ctx, s.account, s.view.Mailbox, uids, to)
+	return s.srv.Store.Copy(ctx, s.who.Account, s.view.Mailbox, uids, to)
 }
 
 // expunge is EXPUNGE (RFC 9051 section 6.4.3). The client is told with the

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -27,7 +28,9 @@ var (
 	errMechanism      = errors.New("imapd: unknown mechanism")
 	errBase64         = errors.New("imapd: not base64")
 	errCancelled      = errors.New("imapd: log-in cancelled by the client")
-	errMalformed      = errors.New("imapd: malformed credentials")
+	errToldBefore     = errors.New("imapd: told on this connection before")
+	errLogInOver      = errors.New("imapd: log-in is over")
+	errMayNot         = errors.New("imapd: known, but not well enough")
 	errAccountLimit   = errors.New("imapd: too many sessions of the account")
 
 	errReadOnly       = errors.New("imapd: mailbox is read-only")
@@ -67,7 +70,7 @@ func judge(err error) answer {
 	case errors.As(err, &big):
 		return judgeTooBig(big)
 	case errors.As(err, &refusal):
-		return judgeRefusal(refusal)
+		return judgeRefusal(refusal, err)
 	}
 	for _, judged := range [...]func(error) (answer, bool){judgeProtocol, judgeSession, judgeStore} {
 		if a, ok := judged(err); ok {
@@ -88,17 +91,37 @@ func judgeTooBig(e *wire.TooBig) answer {
 }
 
 // judgeRefusal has one text for all that is wrong with credentials, so that
-// nobody learns which accounts exist.
-func judgeRefusal(r *auth.Refusal) answer {
-	switch r.Code {
-	case auth.Disabled:
-		return answer{"NO", "CONTACTADMIN", "Account is disabled: ask your administrator", false}
-	case auth.TooManyFailures:
+// nobody learns which accounts exist. What somebody has to do who gave the right
+// ones goes under ALERT, since some programs show no other text.
+func judgeRefusal(r *auth.Refusal, err error) answer {
+	told := errors.Is(err, errToldBefore)
+	switch {
+	case errors.Is(err, errMayNot):
+		return answer{"NO", "NOPERM", cmp.Or(r.Text, "Strong authentication is required"), false}
+	case r.Code == auth.Disabled:
+		return answer{"NO", "CONTACTADMIN", cmp.Or(r.Text, "Account is disabled: ask your administrator"), false}
+	case r.Code == auth.TooManyFailures:
 		return answer{"NO", "UNAVAILABLE", "Too many failed log-ins, try again later", false}
-	case auth.Unavailable:
-		return answer{"NO", "UNAVAILABLE", "Log-in is not possible at the moment", true}
+	case r.Code == auth.Unavailable:
+		return answer{"NO", "UNAVAILABLE", cmp.Or(r.Text, "Log-in is not possible at the moment"), true}
+	case r.Code == auth.BadCredentials || r.Text == "":
+		return answer{"NO", "AUTHENTICATIONFAILED", "Authentication failed", false}
+	case told || aboutCard(r): // an untagged ALERT came before
+		return answer{"NO", "AUTHENTICATIONFAILED", r.Text, false}
 	}
-	return answer{"NO", "AUTHENTICATIONFAILED", "Authentication failed", false}
+	return answer{"NO", "ALERT", r.Text, false}
+}
+
+// aboutCard says whether the advice of a refusal is about the card, which was shown
+// before anybody said who he is: it goes into an answer of its own, so that the
+// tagged one can keep the code that programs know.
+func aboutCard(r *auth.Refusal) bool {
+	return (r.Code == auth.CardRefused || r.Code == auth.CardUnlinked) && r.Text != ""
+}
+
+// writeAlert makes a text pop up at the client (RFC 9051 section 7.1).
+func writeAlert(e *wire.Encoder, status, text string) {
+	e.Raw("* ").Raw(status).Raw(" [ALERT] ").Raw(text).CRLF()
 }
 
 // judgeProtocol is about what the client may ask for, and when.
@@ -122,7 +145,7 @@ func judgeProtocol(err error) (answer, bool) {
 		return answer{"BAD", "", "Invalid base64", false}, true
 	case errors.Is(err, errCancelled):
 		return answer{"BAD", "", "Authentication cancelled", false}, true
-	case errors.Is(err, errMalformed):
+	case errors.Is(err, auth.ErrSyntax):
 		return answer{"BAD", "", "Malformed credentials", false}, true
 	case errors.Is(err, errAccountLimit):
 		return answer{"NO", "LIMIT", "Too many connections of this account: close another program", false}, true
@@ -203,6 +226,8 @@ func farewell(err error) string {
 		return "Too many bad commands"
 	case errors.Is(err, errTooManyLogins):
 		return "Too many failed log-ins"
+	case errors.Is(err, errLogInOver):
+		return "[ALERT] Your log-in has ended: log in again"
 	case errors.Is(err, errMailboxDeleted):
 		return "Selected mailbox was deleted"
 	case errors.Is(err, errAccountChanged):

@@ -43,7 +43,7 @@ func newLab(t testing.TB, change func(*Server)) *lab {
 		Store: store,
 		Auth: &auth.Authenticator{Store: store, Params: auth.Params{Memory: 8, Time: 1, Lanes: 1},
 			Logger: slog.New(slog.DiscardHandler)},
-		TLS:          trust.Identity(t).Server(),
+		TLS:          trust.Identity(t).Server(nil),
 		InsecureAuth: true,
 		Hostname:     "mail.hopital.test",
 		Version:      "1.0",

@@ -34,10 +34,13 @@ func (s *session) list(ctx context.Context, tag string) (string, error) {
 		s.out.Raw("* LIST (\\Noselect) \"/\" \"\"\r\n")
 		return "", nil
 	}
+	if r.status != nil && s.mayRead() != nil {
+		r.status = nil // what cannot be told is left out (RFC 5819 section 2)
+	}
 	var tree *tree
 	recent := make(map[storage.MailboxID]uint64)
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) (err error) {
-		if tree, err = readTree(tx, s.account); err != nil {
+		if tree, err = readTree(tx, s.who.Account); err != nil {
 			return err
 		}
 		for _, f := range tree.folders {
@@ -228,7 +231,7 @@ func (s *session) lsub(ctx context.Context, tag string) (string, error) {
 	}
 	var tree *tree
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) (err error) {
-		tree, err = readTree(tx, s.account)
+		tree, err = readTree(tx, s.who.Account)
 		return err
 	})
 	if err != nil {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"time"
 
-	"github.com/emersion/go-sasl"
-
 	"telesphore/backend/auth"
+	"telesphore/tls"
 )
 
 // upgrade is STARTTLS (RFC 9051 section 6.2.1).
@@ -27,14 +27,24 @@ func (s *session) upgrade(ctx context.Context, tag string) (string, error) {
 	// dropped, never run inside TLS (CVE-2011-0411).
 	s.haveAhead = false
 	s.in.Reset(nil)
-	if err := s.startTLS(ctx, s.srv.TLS, s.srv.Limits.Handshake); err != nil {
-		s.log.Debug("TLS handshake failed", "err", err)
-		return "", errGone
+	if err := s.secure(ctx); err != nil {
+		return "", err
 	}
 	s.link.wait(s.srv.Limits.Stall)
 	s.in.Reset(&s.conn)
 	s.dec.Reset(s.in)
 	return "", errUpgraded
+}
+
+// secure shakes hands and learns what TLS tells of the client.
+func (s *session) secure(ctx context.Context) error {
+	t, err := s.startTLS(ctx, s.srv.TLS, s.srv.Limits.Handshake)
+	if err != nil {
+		s.log.Debug("TLS handshake failed", "err", err)
+		return errGone
+	}
+	s.caller.TLS = tls.FactsOf(t)
+	return nil
 }
 
 // mayLogIn says whether passwords are accepted as the connection is.
@@ -52,7 +62,15 @@ func (s *session) login(ctx context.Context, tag string) (string, error) {
 	if !s.mayLogIn() {
 		return "", errNeedTLS
 	}
-	return s.verify(ctx, &auth.Attempt{Mech: "LOGIN", User: user, Secret: secret})
+	var who *auth.Principal
+	err := s.watched(ctx, func(ctx context.Context) (err error) {
+		who, err = s.srv.Auth.LogIn(ctx, s.caller, &auth.Attempt{Mech: "LOGIN", User: user, Secret: secret})
+		return err
+	})
+	if err != nil {
+		return "", s.failed(err)
+	}
+	return s.openAccount(who)
 }
 
 // authenticate is AUTHENTICATE (RFC 9051 section 6.2.2) with SASL-IR.
@@ -70,47 +88,34 @@ func (s *session) authenticate(ctx context.Context, tag string) (string, error) 
 	if !s.mayLogIn() {
 		return "", errNeedTLS
 	}
-	a := &auth.Attempt{Mech: name}
-	mech, ok := mechanism(name, a)
-	if !ok {
+	exchange := s.srv.Auth.Begin(s.caller, name)
+	if exchange == nil {
 		return "", errMechanism
 	}
-	if err := s.converse(mech, initial, haveInitial); err != nil {
-		return "", err
-	}
-	return s.verify(ctx, a)
-}
-
-// mechanism returns the server side of a SASL mechanism that fills a.
-func mechanism(name string, a *auth.Attempt) (sasl.Server, bool) {
-	switch name {
-	case "PLAIN":
-		return sasl.NewPlainServer(func(identity, user, password string) error {
-			a.AuthzID, a.User, a.Secret = identity, user, password
-			return nil
-		}), true
-	case "LOGIN":
-		return &loginServer{attempt: a}, true
-	}
-	return nil, false
-}
-
-// converse exchanges challenges and responses until mech has what it needs.
-func (s *session) converse(mech sasl.Server, initial string, haveInitial bool) error {
 	var response []byte
 	if haveInitial {
 		var err error
 		if response, err = decodeInitial(initial); err != nil {
-			return err
+			return "", err
 		}
 	}
+	if err := s.converse(ctx, exchange, response); err != nil {
+		return "", s.failed(err)
+	}
+	return s.openAccount(exchange.Principal)
+}
+
+// converse exchanges challenges and responses until it is clear who it is.
+func (s *session) converse(ctx context.Context, exchange *auth.Exchange, response []byte) error {
 	for {
-		challenge, done, err := mech.Next(response)
-		if err != nil {
-			return errMalformed
-		}
-		if done {
-			return nil
+		var challenge []byte
+		var done bool
+		err := s.watched(ctx, func(ctx context.Context) (err error) {
+			challenge, done, err = exchange.Next(ctx, response)
+			return err
+		})
+		if err != nil || done {
+			return err
 		}
 		if response, err = s.challenge(challenge); err != nil {
 			return err
@@ -150,56 +155,47 @@ func (s *session) challenge(challenge []byte) ([]byte, error) {
 	return decode64(string(line))
 }
 
-// loginServer is the server side of LOGIN (draft-murchison-sasl-login), with
-// the prompts that clients look for.
-type loginServer struct {
-	attempt *auth.Attempt
-	step    int
-}
-
-// Next implements sasl.Server.
-func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
-	if l.step == 0 && response == nil {
-		l.step = 1
-		return []byte("Username:"), false, nil
-	}
-	if l.step <= 1 { // the name, perhaps as an initial response
-		l.attempt.User = string(response)
-		l.step = 2
-		return []byte("Password:"), false, nil
-	}
-	l.attempt.Secret = string(response)
-	return nil, true, nil
-}
-
-// verify asks who it is, and opens the account.
-func (s *session) verify(ctx context.Context, a *auth.Attempt) (string, error) {
-	a.Proto, a.Remote, a.ConnID = "imap", s.remote, s.id
-	var who *auth.Principal
-	err := s.watched(ctx, func(ctx context.Context) (err error) {
-		who, err = s.srv.Auth.Verify(ctx, a)
-		return err
-	})
-	a.Secret = ""
-	if err != nil {
-		return "", s.failed(err)
-	}
+// openAccount begins what comes after a log-in.
+func (s *session) openAccount(who *auth.Principal) (string, error) {
 	if s.share = s.srv.enterAccount(who.Account); s.share == nil {
+		who.Close()
 		return "", errAccountLimit
 	}
-	s.account, s.epoch = who.Account, who.Epoch
+	s.who = who
+	// The wait for the client fails then, which ends the session: also in IDLE.
+	who.OnEnd(s.link.interrupt)
 	s.watch()
 	s.link.limit(time.Time{})
-	s.log = s.log.With("account", uint32(s.account))
+	s.log = s.log.With("account", uint32(who.Account))
 	s.tune()
-	s.log.Info("logged in", "mech", a.Mech, "tls", s.tls)
+	s.log.Info("logged in", "mech", who.Mech, "level", who.Level,
+		"tls", s.caller.TLS.Version, "resumed", s.caller.TLS.Resumed)
+	s.caller, s.alerted = nil, ""
+	if who.Alert != "" {
+		writeAlert(&s.out, "OK", who.Alert)
+	}
 	return "[CAPABILITY " + s.capabilities() + "] Logged in", nil
 }
 
-// failed counts a refusal. The last one that is allowed ends the session.
+// failed counts a refusal, and sees to it that its advice pops up at the client
+// once: mail programs send one password in several ways. The last guess that is
+// allowed ends the session.
 func (s *session) failed(err error) error {
 	var refusal *auth.Refusal
 	if !errors.As(err, &refusal) {
+		return err
+	}
+	switch {
+	case refusal.Text == "":
+	case refusal.Text == s.alerted:
+		err = fmt.Errorf("%w: %w", errToldBefore, err)
+	default:
+		s.alerted = refusal.Text
+		if aboutCard(refusal) {
+			writeAlert(&s.out, "NO", refusal.Text)
+		}
+	}
+	if !refusal.Guess() {
 		return err
 	}
 	if s.failures++; s.failures >= s.srv.Limits.Failures {

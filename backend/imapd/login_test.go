@@ -122,6 +122,9 @@ func TestConnectionLimits(t *testing.T) {
 	l.login()
 	third := l.dial()
 	third.exchange("LOGIN "+user+" "+password, "NO [LIMIT] …")
+	if open := l.Auth.Sessions(l.account); len(open) != 2 {
+		t.Errorf("open log-ins: %+v", open)
+	}
 	conn, err := net.Dial("tcp", l.clear)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func (s *session) create(ctx context.Context, tag string) (string, error) {
 	name := strings.TrimSuffix(asked, "/")
 	var mb *storage.Mailbox
 	err := s.update(ctx, func(tx *storage.Tx) (err error) {
-		mb, err = tx.CreateMailbox(s.account, name, use)
+		mb, err = tx.CreateMailbox(s.who.Account, name, use)
 		return err
 	})
 	if err != nil {
@@ -91,12 +91,12 @@ func (s *session) delete(ctx context.Context, tag string) (string, error) {
 	}
 	var id storage.MailboxID
 	err := s.update(ctx, func(tx *storage.Tx) error {
-		mb, err := tx.MailboxByName(s.account, name)
+		mb, err := tx.MailboxByName(s.who.Account, name)
 		if err != nil {
 			return err
 		}
 		id = mb.ID
-		return tx.DeleteMailbox(s.account, id)
+		return tx.DeleteMailbox(s.who.Account, id)
 	})
 	if err == nil && s.view != nil && s.view.Mailbox == id {
 		s.leaveMailbox()
@@ -116,7 +116,7 @@ func (s *session) rename(ctx context.Context, tag string) (string, error) {
 	}
 	to = strings.TrimSuffix(to, "/")
 	err := s.update(ctx, func(tx *storage.Tx) error {
-		return tx.RenameMailbox(s.account, from, to)
+		return tx.RenameMailbox(s.who.Account, from, to)
 	})
 	if err == nil && from == "INBOX" && s.view != nil && s.view.inbox {
 		s.leaveMailbox()
@@ -135,7 +135,7 @@ func (s *session) subscribe(ctx context.Context, tag string) (string, error) {
 	if err := s.dec.End(); err != nil {
 		return "", err
 	}
-	return "", s.update(ctx, func(tx *storage.Tx) error { return tx.Subscribe(s.account, name) })
+	return "", s.update(ctx, func(tx *storage.Tx) error { return tx.Subscribe(s.who.Account, name) })
 }
 
 // unsubscribe is UNSUBSCRIBE (RFC 9051 section 6.3.8).
@@ -145,7 +145,7 @@ func (s *session) unsubscribe(ctx context.Context, tag string) (string, error) {
 	if err := s.dec.End(); err != nil {
 		return "", err
 	}
-	return "", s.update(ctx, func(tx *storage.Tx) error { return tx.Unsubscribe(s.account, name) })
+	return "", s.update(ctx, func(tx *storage.Tx) error { return tx.Unsubscribe(s.who.Account, name) })
 }
 
 // status is STATUS (RFC 9051 section 6.3.11).
@@ -163,7 +163,7 @@ func (s *session) status(ctx context.Context, tag string) (string, error) {
 	var mb *storage.Mailbox
 	var recent uint64
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) (err error) {
-		if mb, err = tx.MailboxByName(s.account, name); err != nil {
+		if mb, err = tx.MailboxByName(s.who.Account, name); err != nil {
 			return err
 		}
 		recent, err = countRecent(tx, mb, items)

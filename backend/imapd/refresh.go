@@ -14,7 +14,7 @@ func (s *session) watch() {
 	if s.unwatch != nil {
 		s.unwatch()
 	}
-	topics := []storage.Topic{{Account: s.account, Mailbox: storage.OfRecord}}
+	topics := []storage.Topic{{Account: s.who.Account, Mailbox: storage.OfRecord}}
 	if s.view != nil {
 		topics = append(topics, s.view.Topic)
 	}
@@ -26,8 +26,11 @@ func (s *session) watch() {
 // when nothing has changed there. It fails when the session cannot go
 // on: its account or its mailbox is gone, or the client.
 func (s *session) refresh(ctx context.Context, mayExpunge bool) error {
-	if s.account == 0 {
+	switch {
+	case s.who == nil:
 		return nil
+	case s.isOver():
+		return errLogInOver
 	}
 	select {
 	case <-s.wake:
@@ -56,14 +59,14 @@ func (s *session) refresh(ctx context.Context, mayExpunge bool) error {
 
 // stillWelcome fails when the account is not what it was at log-in.
 func (s *session) stillWelcome(tx *storage.Tx) error {
-	a, err := tx.Account(s.account)
+	a, err := tx.Account(s.who.Account)
 	if errors.Is(err, storage.ErrNoAccount) {
 		return errAccountChanged
 	}
 	if err != nil {
 		return err
 	}
-	if a.State != storage.Active || a.Epoch != s.epoch {
+	if a.State != storage.Active || a.Epoch != s.who.Epoch {
 		return errAccountChanged
 	}
 	return nil
@@ -121,10 +124,10 @@ func (s *session) takeRecent(ctx context.Context, added []uint32) error {
 // firstOfRecent is the first UID that has \Recent. EXAMINE leaves it to others.
 func (s *session) firstOfRecent(ctx context.Context) (first uint32, err error) {
 	if !s.view.readOnly {
-		return s.srv.Store.TakeRecent(ctx, s.account, s.view.Mailbox)
+		return s.srv.Store.TakeRecent(ctx, s.who.Account, s.view.Mailbox)
 	}
 	err = s.srv.Store.View(ctx, func(tx *storage.Tx) error {
-		mb, err := tx.Mailbox(s.account, s.view.Mailbox)
+		mb, err := tx.Mailbox(s.who.Account, s.view.Mailbox)
 		if err == nil {
 			first = mb.FirstRecent
 		}
@@ -192,7 +195,7 @@ func (s *session) writeMessageFlags(f *flagNews) {
 func (s *session) selection() *selection {
 	v := s.view
 	sel := &selection{
-		Store: s.srv.Store, Account: s.account, Mailbox: v.Mailbox, ReadOnly: v.readOnly,
+		Store: s.srv.Store, Account: s.who.Account, Mailbox: v.Mailbox, ReadOnly: v.readOnly,
 		UIDs: v.snap.uids, Saved: v.saved, Save: func(uids []uint32) { v.saved = uids }, Known: s.known, Told: s.told, MaxModSeq: v.cursor,
 		CondStore: s.condstore, Rev2: s.rev2,
 		Hold: s.reserve, Limits: &s.srv.Limits.Search, Log: s.log, Out: &s.out, Flush: s.flush,

@@ -65,14 +65,14 @@ func (s *session) look(ctx context.Context, name string, readOnly bool) (*view, 
 	v := &view{readOnly: readOnly, inbox: name == "INBOX"}
 	var mb *storage.Mailbox
 	err := s.srv.Store.View(ctx, func(tx *storage.Tx) (err error) {
-		if mb, err = tx.MailboxByName(s.account, name); err != nil {
+		if mb, err = tx.MailboxByName(s.who.Account, name); err != nil {
 			return err
 		}
-		v.Topic = storage.Topic{Account: s.account, Mailbox: mb.ID}
+		v.Topic = storage.Topic{Account: s.who.Account, Mailbox: mb.ID}
 		if v.snap = s.srv.shared.at(v.Topic, mb.HighestModSeq); v.snap == nil {
 			v.snap = &snapshot{at: mb.HighestModSeq}
 			uids := make([]uint32, 0, mb.Exists)
-			if v.snap.uids, err = tx.UIDs(s.account, mb.ID, uids); err != nil {
+			if v.snap.uids, err = tx.UIDs(s.who.Account, mb.ID, uids); err != nil {
 				return err
 			}
 		}
@@ -117,7 +117,7 @@ func (s *session) firstRecent(ctx context.Context, mb *storage.Mailbox) error {
 	first := mb.FirstRecent
 	if !s.view.readOnly {
 		var err error
-		if first, err = s.srv.Store.TakeRecent(ctx, s.account, mb.ID); err != nil {
+		if first, err = s.srv.Store.TakeRecent(ctx, s.who.Account, mb.ID); err != nil {
 			return fmt.Errorf("take \\Recent: %w", err)
 		}
 	}

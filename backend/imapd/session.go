@@ -11,7 +11,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"telesphore/storage"
+	"telesphore/backend/auth"
 )
 
 // session is one connection and what is known of its client. One goroutine at
@@ -29,14 +29,15 @@ type session struct {
 	id     string // of the connection, in logs
 	remote netip.Addr
 
-	account  storage.AccountID // 0 before log-in
-	share    *share            // the account's, once logged in
-	epoch    uint32            // of the credentials that opened the session
-	wake     <-chan struct{}   // receives after changes of the account's record and the selected mailbox
+	caller   *auth.Caller    // until log-in; the connection as auth sees it
+	who      *auth.Principal // nil before log-in
+	share    *share          // the account's, once logged in
+	wake     <-chan struct{} // receives after changes of the account's record and the selected mailbox
 	unwatch  func()
-	dirty    bool // something may have changed since the last refresh
-	failures int  // failed log-ins
-	bad      int  // commands in a row that were not understood
+	dirty    bool   // something may have changed since the last refresh
+	failures int    // failed log-ins
+	alerted  string // the advice that popped up last, of a refused log-in
+	bad      int    // commands in a row that were not understood
 
 	condstore bool // RFC 7162 section 3.1
 	utf8      bool // RFC 6855
@@ -55,6 +56,7 @@ func newSession(ctx context.Context, srv *Server, raw net.Conn) *session {
 	if a, err := netip.ParseAddrPort(raw.RemoteAddr().String()); err == nil {
 		s.remote = a.Addr().Unmap()
 	}
+	s.caller = &auth.Caller{Proto: "imap", Remote: s.remote, ConnID: s.id}
 	s.log = srv.Logger.With("conn", s.id, "remote", s.remote)
 	return s
 }
@@ -120,8 +122,9 @@ func (s *session) close() {
 	if s.unwatch != nil {
 		s.unwatch()
 	}
-	if s.account != 0 {
-		s.srv.leaveAccount(s.account)
+	if s.who != nil {
+		s.srv.leaveAccount(s.who.Account)
+		s.who.Close()
 	}
 	s.stream.Close()
 	s.cancel(nil)
@@ -131,9 +134,7 @@ func (s *session) close() {
 // greet shakes hands on an implicit TLS port and sends the greeting.
 func (s *session) greet(implicit bool) {
 	if implicit {
-		if err := s.startTLS(s.ctx, s.srv.TLS, s.srv.Limits.Handshake); err != nil {
-			s.log.Debug("TLS handshake failed", "err", err)
-			s.end = errGone
+		if s.end = s.secure(s.ctx); s.end != nil {
 			return
 		}
 	}
@@ -205,7 +206,7 @@ func (s *session) command() {
 	case !known:
 		name, cmd, err = "", unclear, errUnknownCommand // the name may be a password gone astray
 	default:
-		err = s.allowed(cmd.when)
+		err = s.allowed(cmd)
 	}
 	var text string
 	if err == nil {
@@ -214,14 +215,30 @@ func (s *session) command() {
 	s.finish(tag, name, cmd, text, err)
 }
 
-func (s *session) allowed(w when) error {
+// allowed says whether a command may be given now, and by whom it was.
+func (s *session) allowed(c command) error {
 	switch {
-	case w == beforeLogIn && s.account != 0:
+	case s.isOver():
+		return errLogInOver
+	case c.when == beforeLogIn && s.who != nil:
 		return errNotNow
-	case w >= loggedIn && s.account == 0:
+	case c.when >= loggedIn && s.who == nil:
 		return errLogInFirst
-	case w == selected && s.view == nil:
+	case c.when == selected && s.view == nil:
 		return errSelectFirst
+	case c.opens:
+		return s.mayRead()
+	}
+	return nil
+}
+
+// isOver says whether the log-in has ended from the server's side.
+func (s *session) isOver() bool { return s.who != nil && s.who.Err() != nil }
+
+// mayRead says whether we know well enough who it is to show what is in mailboxes.
+func (s *session) mayRead() error {
+	if err := s.srv.Auth.Allow(s.ctx, s.who, auth.Read); err != nil {
+		return fmt.Errorf("%w: %w", errMayNot, err)
 	}
 	return nil
 }
@@ -269,7 +286,7 @@ func (s *session) finish(tag, name string, cmd command, text string, err error) 
 
 // endsSession says whether an error leaves nothing to go on with.
 func endsSession(err error) bool {
-	for _, end := range [...]error{errGone, errCutShort, errAccountChanged, errMailboxDeleted} {
+	for _, end := range [...]error{errGone, errCutShort, errLogInOver, errAccountChanged, errMailboxDeleted} {
 		if errors.Is(err, end) {
 			return true
 		}
@@ -300,7 +317,9 @@ func (s *session) whyStopped(err error) error {
 	switch {
 	case s.srv.isClosing(), s.ctx.Err() != nil:
 		return errShutdown
-	case isTimeout(err) && s.account == 0:
+	case s.isOver():
+		return errLogInOver
+	case isTimeout(err) && s.who == nil:
 		return errLoginTime
 	case isTimeout(err):
 		return errAutologout

@@ -1,9 +1,9 @@
 package smtpd
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/emersion/go-smtp"
 
@@ -33,7 +33,12 @@ var (
 	errBase64          = reply(501, 5, 5, 2, "Cannot decode the response")
 	errSASLSyntax      = reply(501, 5, 5, 2, "Malformed authentication response")
 	errAuthLine        = reply(500, 5, 5, 6, "Authentication exchange line is too long")
-	errStale           = reply(421, 4, 7, 0, "The account has changed: log in again")
+	errTwice           = reply(503, 5, 5, 1, "Already authenticated")
+	errCodeNeeded      = reply(535, 5, 7, 8, "One-time code required: use your password followed by the code")
+	errTooWeak         = reply(534, 5, 7, 9, "Authentication mechanism is too weak: use your card or a one-time code")
+	errCardRefused     = reply(535, 5, 7, 8, "The card is refused")
+	errCardUnlinked    = reply(535, 5, 7, 8, "This card is not linked to an account yet: log in once with the card and your password")
+	errEnded           = reply(421, 4, 7, 0, "The log-in has ended: log in again")
 
 	errUnknown      = reply(500, 5, 5, 2, "Command not recognized")
 	errLineEnd      = reply(500, 5, 5, 2, "Lines end with CR LF and hold neither alone, nor NUL")
@@ -64,6 +69,7 @@ var (
 	errFromCount = reply(550, 5, 6, 0, "The message must have exactly one From field with an address, and at most one Sender field")
 	errFromOwned = reply(550, 5, 7, 1, "From, Sender and Resent-From must be addresses of the user who is logged in")
 
+	errRemote     = reply(550, 5, 7, 1, "This server does not send to that domain")
 	errNoSuchUser = reply(550, 5, 1, 1, "There is no such address here: check its spelling")
 	errNoSpace    = reply(452, 4, 3, 1, "The server has no room for more mail at the moment: try again later")
 	errFull       = reply(552, 5, 2, 2, "The recipient's mailbox is full")
@@ -82,49 +88,74 @@ func reply(code, class, subject, detail int, text string) *smtp.SMTPError {
 	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
 }
 
-// errRemote tells people where they can write to.
-func errRemote(domains []string) *smtp.SMTPError {
-	return reply(550, 5, 7, 1, fmt.Sprintf("This server does not send to other domains: write to an address at %s", list(domains)))
+// with is r with a sentence for the person who is refused, if there is one.
+func with(r *smtp.SMTPError, sentence string) *smtp.SMTPError {
+	if sentence == "" {
+		return r
+	}
+	return &smtp.SMTPError{Code: r.Code, EnhancedCode: r.EnhancedCode, Message: sentence}
 }
 
-func list(domains []string) string {
-	switch len(domains) {
-	case 0:
-		return "none"
-	case 1:
-		return domains[0]
-	case 2, 3:
-		return domains[0] + " or " + list(domains[1:])
+// phrases makes the refusals that tell people which mail goes where, in their language.
+type phrases struct{ language string }
+
+func (p phrases) choose(english, french string) string {
+	if p.language == "fr" {
+		return french
 	}
-	return domains[0] + " or another domain of this server"
+	return english
+}
+
+// forbidden is for who may not write to a domain, being known too little. err
+// says what would do.
+func (p phrases) forbidden(err error, domain string) *smtp.SMTPError {
+	var refusal *auth.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != auth.TooWeak {
+		return translate(err)
+	}
+	need := cmp.Or(refusal.Text, p.choose("Strong authentication is required", "Une authentification forte est requise"))
+	return reply(530, 5, 7, 0, need+p.choose(" to write to ", " pour ecrire a ")+domain)
+}
+
+// notConnected is for a domain that one may write to, and to which there is no way yet.
+func (p phrases) notConnected(domain string) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, domain+p.choose(
+		" is not connected yet: this server cannot send mail there for now",
+		" n'est pas encore raccorde : ce serveur ne peut pas y envoyer de courrier pour le moment"))
+}
+
+// unlisted is for a domain that nobody may write to. It tells where one can.
+func (p phrases) unlisted(domain string, ours []string) *smtp.SMTPError {
+	where := p.choose("a domain of the trust space", "un domaine de l'espace de confiance")
+	if len(ours) > 0 {
+		// One is enough of an example: a reply has 512 octets.
+		where = ours[0] + p.choose(" or at ", " ou ") + where
+	}
+	return reply(550, 5, 7, 1, domain+p.choose(
+		" is not in the trust space: write to an address at ",
+		" ne fait pas partie de l'espace de confiance : ecrivez a une adresse dans ")+where)
 }
 
 // okAccepted names the message as the log does.
 func okAccepted(id string) *smtp.SMTPError { return reply(250, 2, 0, 0, "Accepted as "+id) }
 
 // translate gives the reply for an error of another package.
-func translate(err error, domains []string) *smtp.SMTPError {
+func translate(err error) *smtp.SMTPError {
 	var ours *smtp.SMTPError
 	var refusal *auth.Refusal
 	switch {
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &refusal):
-		switch refusal.Code {
-		case auth.BadCredentials:
-			return errBadCredentials
-		case auth.Disabled:
-			return errDisabled
-		case auth.TooManyFailures:
-			return errTooManyFailures
-		}
-		return errAuthUnavailable
+		return refused(refusal)
+	case errors.Is(err, auth.ErrSyntax):
+		return errSASLSyntax
 	case errors.Is(err, backend.ErrAddress):
 		return errRcptForm
 	case errors.Is(err, backend.ErrNoSuchUser), errors.Is(err, storage.ErrNoAccount):
 		return errNoSuchUser
 	case errors.Is(err, backend.ErrRemote):
-		return errRemote(domains)
+		return errRemote
 	case errors.Is(err, storage.ErrOverQuota):
 		return errFull
 	case errors.Is(err, storage.ErrNoSpace):
@@ -133,6 +164,27 @@ func translate(err error, domains []string) *smtp.SMTPError {
 		return errCut
 	}
 	return errLocal
+}
+
+// refused gives the reply to a try to log in.
+func refused(r *auth.Refusal) *smtp.SMTPError {
+	switch r.Code {
+	case auth.BadCredentials:
+		return errBadCredentials
+	case auth.CodeNeeded:
+		return with(errCodeNeeded, r.Text)
+	case auth.TooWeak:
+		return with(errTooWeak, r.Text)
+	case auth.CardRefused:
+		return with(errCardRefused, r.Text)
+	case auth.CardUnlinked:
+		return with(errCardUnlinked, r.Text)
+	case auth.Disabled:
+		return with(errDisabled, r.Text)
+	case auth.TooManyFailures:
+		return errTooManyFailures
+	}
+	return with(errAuthUnavailable, r.Text)
 }
 
 // correct replaces what go-smtp answers by itself where RFC 5321 section

@@ -11,6 +11,9 @@ import (
 	"sync"
 
 	"github.com/emersion/go-smtp"
+
+	"telesphore/backend/auth"
+	"telesphore/tls"
 )
 
 // guard is the connection that go-smtp sees: the text above TLS. It gives
@@ -27,6 +30,7 @@ type guard struct {
 	*lines
 	wire   *wireConn
 	limits *Limits
+	caller *auth.Caller
 	host   string
 	domain string // completes postmaster
 
@@ -63,8 +67,10 @@ const (
 	inChunk          // of a message, counted (RFC 3030)
 )
 
-func newGuard(conn net.Conn, wire *wireConn, limits *Limits, host, domain string) *guard {
-	return &guard{Conn: conn, lines: newLines(conn), wire: wire, limits: limits, host: host, domain: domain}
+// newGuard stands above a connection whose handshake is over.
+func newGuard(conn *tls.Conn, wire *wireConn, limits *Limits, host, domain string) *guard {
+	caller := &auth.Caller{Proto: "smtp", Remote: wire.remote, ConnID: wire.id, TLS: tls.FactsOf(conn)}
+	return &guard{Conn: conn, lines: newLines(conn), wire: wire, limits: limits, caller: caller, host: host, domain: domain}
 }
 
 // Read implements net.Conn for go-smtp.
@@ -201,15 +207,11 @@ func (g *guard) count(code int) {
 	}
 }
 
-// lost tells the client why its silence, or our shutting down, ends the
-// connection, if it is still there.
+// lost tells the client why its silence, our shutting down, or the end of its
+// log-in ends the connection, if it is still there.
 func (g *guard) lost(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if g.wire.isStopping() {
-			g.put(errShutdown)
-		} else {
-			g.put(errIdle)
-		}
+		g.put(g.wire.silenced())
 	}
 	return io.EOF
 }

@@ -33,6 +33,7 @@ const (
 type lab struct {
 	*Server
 	t          testing.TB
+	authority  *tlstest.Authority
 	client     *tls.Config
 	clear, tls string // addresses
 	alice, bob storage.AccountID
@@ -51,13 +52,13 @@ func newServer(t testing.TB, limits Limits) *lab {
 		t.Fatal(err)
 	}
 	authority := tlstest.New(t)
-	l := &lab{t: t, client: authority.Client("")}
+	l := &lab{t: t, authority: authority, client: authority.Client("")}
 	l.alice = storagetest.Account(t, store, phc, alice, "alias@hopital.test")
 	l.bob = storagetest.Account(t, store, phc, bob)
 	l.Server = &Server{
 		Hostname: "mail.hopital.test", Auth: a, Store: store,
 		Router: &backend.Router{Store: store, Domains: []string{"hopital.test"}, Postmaster: bob},
-		TLS:    authority.Identity(t).Server(), Limits: limits, Logger: slog.New(slog.DiscardHandler),
+		TLS:    authority.Identity(t).Server(nil), Limits: limits, Logger: slog.New(slog.DiscardHandler),
 	}
 	return l
 }
@@ -65,6 +66,14 @@ func newServer(t testing.TB, limits Limits) *lab {
 func newLab(t testing.TB, limits Limits) *lab {
 	t.Helper()
 	l := newServer(t, limits)
+	l.serve()
+	return l
+}
+
+// serve begins to serve on both ports, until the test ends.
+func (l *lab) serve() {
+	t := l.t
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	listen := func(serve func(context.Context, net.Listener) error) string {
@@ -89,7 +98,6 @@ func newLab(t testing.TB, limits Limits) *lab {
 			t.Errorf("shutdown: %v", err)
 		}
 	})
-	return l
 }
 
 // client speaks line by line.
@@ -122,7 +130,12 @@ func (l *lab) dialClear() *client {
 // dial connects to the TLS port and says EHLO.
 func (l *lab) dial() *client {
 	l.t.Helper()
-	conn, err := tls.Dial("tcp", l.tls, l.client)
+	return l.dialWith(l.client)
+}
+
+func (l *lab) dialWith(config *tls.Config) *client {
+	l.t.Helper()
+	conn, err := tls.Dial("tcp", l.tls, config)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -69,6 +69,18 @@ func TestConnectionsPerAccount(t *testing.T) {
 	l.login()
 }
 
+// Whatever becomes of them: those who cancel cannot begin for ever.
+func TestTriesPerConnection(t *testing.T) {
+	l := newLab(t, Limits{AuthTries: 3})
+	c := l.dial()
+	for range 3 {
+		c.say("AUTH PLAIN", "334 ")
+		c.say("*", "501 5.0.0 ")
+	}
+	c.say("AUTH PLAIN", "421 4.7.0 Too many authentication failures")
+	c.wantClosed()
+}
+
 func TestMessagesPerConnection(t *testing.T) {
 	l := newLab(t, Limits{Messages: 2})
 	c := l.login()

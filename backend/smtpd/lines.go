@@ -12,10 +12,11 @@ import (
 
 // Longest lines that are looked at, CRLF included. RFC 5321 section 4.5.3.1.4
 // gives a command 512 octets, its extensions add up to less than 2,048; RFC
-// 4954 section 4 gives a line of AUTH 12,288.
+// 4954 section 4 gives the responses of AUTH 12,288 octets, to which the command
+// and the mechanism's name may add.
 const (
 	maxLine     = 2048
-	maxAuthLine = 12288
+	maxAuthLine = 12288 + 64
 	maxSkipped  = 64 << 10 // of a longer line, before the connection closes
 )
 

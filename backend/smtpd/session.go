@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"slices"
 
-	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
 	"telesphore/backend"
@@ -24,7 +23,8 @@ type session struct {
 	guard *guard
 	ctx   context.Context // ends with the connection
 
-	failures int // of AUTH
+	tries    int // to log in
+	failures int // of them, guesses only
 	messages int
 
 	who *auth.Principal // nil before the log-in
@@ -48,57 +48,10 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	return &session{s: s, conn: c, guard: g, ctx: g.wire.ctx}, nil
 }
 
-// AuthMechanisms implements smtp.AuthSession.
-func (s *session) AuthMechanisms() []string { return []string{sasl.Plain, sasl.Login} }
-
-// Auth implements smtp.AuthSession (RFC 4954).
-func (s *session) Auth(name string) (sasl.Server, error) {
-	if s.tx != nil {
-		return nil, errAuthInTx
-	}
-	if m := mechanism(name, s.logIn); m != nil {
-		return m, nil
-	}
-	return nil, errMechanism
-}
-
-// logIn checks a password. A connection has only so many tries.
-func (s *session) logIn(mech, authzID, user, secret string) error {
-	p, err := s.s.Auth.Verify(s.ctx, &auth.Attempt{
-		Proto: "smtp", Remote: s.guard.wire.remote, Mech: mech,
-		AuthzID: authzID, User: user, Secret: secret, ConnID: s.guard.wire.id,
-	})
-	if err == nil && !s.s.enterAccount(p.Account) {
-		s.guard.hangUp()
-		return errTooManyConns
-	}
-	if err != nil {
-		refusal := translate(err, nil)
-		if s.failures++; s.failures >= s.s.Limits.AuthFailures {
-			refusal = errTooManyFailures
-		}
-		if refusal.Code == 421 {
-			s.guard.hangUp()
-		}
-		return refusal
-	}
-	s.who = p
-	s.guard.known = true
-	return nil
-}
-
 // Mail implements smtp.Session.
 func (s *session) Mail(from string, o *smtp.MailOptions) error {
-	switch {
-	case s.who == nil:
+	if s.who == nil && s.guard.caller.TLS.Peer == nil {
 		return errNeedAuth
-	case s.tx != nil:
-		return errNested
-	case s.messages >= s.s.Limits.Messages:
-		s.guard.hangUp()
-		return errTooManyMails
-	case o.Size > s.s.Limits.MessageSize:
-		return errTooLarge
 	}
 	var sender backend.Address
 	if from != "" {
@@ -107,7 +60,23 @@ func (s *session) Mail(from string, o *smtp.MailOptions) error {
 			return errSenderForm
 		}
 	}
-	if !o.UTF8 && !sender.ASCII() {
+	if s.who == nil {
+		if err := s.present(sender); err != nil {
+			return err
+		}
+	}
+	if err := s.lasting(); err != nil {
+		return s.refuse("MAIL", err)
+	}
+	switch {
+	case s.tx != nil:
+		return errNested
+	case s.messages >= s.s.Limits.Messages:
+		s.guard.hangUp()
+		return errTooManyMails
+	case o.Size > s.s.Limits.MessageSize:
+		return errTooLarge
+	case !o.UTF8 && !sender.ASCII():
 		return errNeedUTF8
 	}
 	owned, err := s.addresses()
@@ -141,7 +110,7 @@ func (s *session) addresses() (owned []string, err error) {
 	})
 	if errors.Is(err, storage.ErrNoAccount) {
 		s.guard.hangUp()
-		return nil, errStale
+		return nil, errEnded
 	}
 	return owned, err
 }
@@ -151,6 +120,9 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	if s.tx == nil {
 		return errSequence
 	}
+	if err := s.lasting(); err != nil {
+		return s.refuse("RCPT", err)
+	}
 	rcpt, err := backend.ParseAddress(to)
 	if err != nil {
 		return errRcptForm
@@ -158,7 +130,7 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	if !s.tx.envelope.UTF8 && !rcpt.ASCII() {
 		return errNeedUTF8
 	}
-	if _, err := s.s.Router.Resolve(s.ctx, rcpt.String()); err != nil {
+	if err := s.mayWrite(rcpt); err != nil {
 		return s.refuse("RCPT", err)
 	}
 	r := backend.Rcpt{
@@ -172,10 +144,31 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	return nil
 }
 
+// mayWrite says whether there is a way to a recipient, for this user.
+func (s *session) mayWrite(rcpt backend.Address) error {
+	say := phrases{s.s.Language}
+	switch s.s.Router.Zone(rcpt.Domain) {
+	case backend.Local:
+		_, err := s.s.Router.Resolve(s.ctx, rcpt.String())
+		return err
+	case backend.Trusted:
+		if err := s.s.Auth.Allow(s.ctx, s.who, auth.TrustSpace); err != nil {
+			return say.forbidden(err, rcpt.Domain)
+		}
+		return say.notConnected(rcpt.Domain)
+	case backend.Outside:
+		return say.notConnected(rcpt.Domain)
+	}
+	return say.unlisted(rcpt.Domain, s.s.Router.Domains)
+}
+
 // Data implements smtp.Session.
 func (s *session) Data(r io.Reader) error {
 	m, err := s.receive(r)
 	defer m.release()
+	if err == nil {
+		err = s.lasting()
+	}
 	if err != nil {
 		return s.refuse("DATA", err)
 	}
@@ -216,7 +209,7 @@ func (s *session) accept(m *incoming, id string) error {
 
 // refuse writes the cause down and makes the reply.
 func (s *session) refuse(command string, cause error) error {
-	r := translate(cause, s.s.Router.Domains)
+	r := translate(cause)
 	level := slog.LevelInfo
 	if r == errLocal {
 		level = slog.LevelError
@@ -235,6 +228,7 @@ func (s *session) Reset() {
 func (s *session) Logout() error {
 	if s.who != nil {
 		s.s.leaveAccount(s.who.Account)
+		s.who.Close()
 		s.who = nil
 	}
 	return nil

@@ -34,11 +34,7 @@ func (s *Server) starttls(w *wireConn) error {
 			}
 			continue
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			l.put(errIdle)
-			if w.isStopping() {
-				l.out = l.out[:0]
-				l.put(errShutdown)
-			}
+			l.put(w.silenced())
 			return errors.Join(err, l.flush())
 		case err != nil:
 			return err

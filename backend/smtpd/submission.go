@@ -41,9 +41,10 @@ type Limits struct {
 	Commands     int // between two messages; default 1,000
 	Errors       int // commands that are not understood, before the connection closes; default 10
 	AuthFailures int // of one connection, before it closes; default 6, since programs send one wrong password twice
+	AuthTries    int // of one connection, however they end; default 30
 
 	Login     time.Duration // from the connection to the log-in; default 3 minutes
-	Handshake time.Duration // of TLS; default 30 s
+	Handshake time.Duration // of TLS; default 2 minutes, in which a card's owner types the PIN
 	Idle      time.Duration // between two packets; default 5 minutes (RFC 5321 section 4.5.3.2.7)
 	Message   time.Duration // for one message from DATA to its end; default 1 hour
 	Write     time.Duration // until the client takes a reply; default 1 minute
@@ -64,8 +65,9 @@ func (l Limits) withDefaults() Limits {
 		Commands:              cmp.Or(l.Commands, 1000),
 		Errors:                cmp.Or(l.Errors, 10),
 		AuthFailures:          cmp.Or(l.AuthFailures, 6),
+		AuthTries:             cmp.Or(l.AuthTries, 30),
 		Login:                 cmp.Or(l.Login, 3*time.Minute),
-		Handshake:             cmp.Or(l.Handshake, 30*time.Second),
+		Handshake:             cmp.Or(l.Handshake, 2*time.Minute),
 		Idle:                  cmp.Or(l.Idle, 5*time.Minute),
 		Message:               cmp.Or(l.Message, time.Hour),
 		Write:                 cmp.Or(l.Write, time.Minute),
@@ -76,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 // them alone.
 type Server struct {
 	Hostname string // how the server calls itself
+	Language string // of refusals that people read: "en" (default) or "fr"
 	Auth     *auth.Authenticator
 	Router   *backend.Router
 	Store    *storage.Store
@@ -302,7 +305,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	for _, w := range conns {
-		w.stop()
+		w.stop(errShutdown)
 	}
 	closed := make(chan struct{})
 	go func() {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/emersion/go-smtp"
 )
 
 // wireConn is the connection beneath TLS. It owns the deadlines: each Read
@@ -21,17 +23,17 @@ type wireConn struct {
 
 	write time.Duration // for one Write
 
-	mu       sync.Mutex // guards what follows
-	idle     time.Duration
-	end      time.Time // zero for never
-	resting  bool      // waits for a command: may be told to go
-	stopping bool
+	mu      sync.Mutex // guards what follows
+	idle    time.Duration
+	end     time.Time       // zero for never
+	resting bool            // waits for a command: may be told to go
+	why     *smtp.SMTPError // what the client is told then; nil while it may stay
 }
 
 // Read implements net.Conn.
 func (c *wireConn) Read(b []byte) (int, error) {
 	c.mu.Lock()
-	if c.stopping && c.resting {
+	if c.why != nil && c.resting {
 		c.mu.Unlock()
 		return 0, os.ErrDeadlineExceeded
 	}
@@ -72,21 +74,28 @@ func (c *wireConn) pace(idle, total time.Duration, resting bool) {
 	}
 }
 
-// stop makes the next wait for a command fail, and the present one.
-func (c *wireConn) stop() {
+// stop makes the next wait for a command fail, and the present one. The first
+// reason is the one that counts.
+func (c *wireConn) stop(why *smtp.SMTPError) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stopping = true
+	if c.why == nil {
+		c.why = why
+	}
 	if c.resting {
 		// A failure means that the connection is gone already.
 		_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-func (c *wireConn) isStopping() bool {
+// silenced is what to tell a client for whom nothing came before the deadline.
+func (c *wireConn) silenced() *smtp.SMTPError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.stopping
+	if c.why != nil {
+		return c.why
+	}
+	return errIdle
 }
 
 // network is what connections are counted by: an IPv6 network of 64 bits is one customer.

@@ -2,45 +2,36 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
-	"syscall"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"telesphore/backend/admind"
 )
 
-// accounts is what the account commands share: flags, streams, the server.
+// accounts is what the account commands share.
 type accounts struct {
-	config        string
-	json          bool
+	admin
 	passwordStdin bool
 	yes           bool
 	name          string
 	aliases       []string
 	quota         string
+	card          string
 }
 
 func accountCommand() *cobra.Command {
 	a := &accounts{}
-	group := group("account", "Administer the accounts of a running server",
+	return a.group("account", "Administer the accounts of a running server",
+		`Administer accounts: who has a mailbox here, and with which password. See also
+telesphore card, code, grant, session and app-password.`,
 		a.addCommand(), a.listCommand(), a.showCommand(), a.passwordCommand(),
 		a.stateCommand("disable", "Refuse log-ins to an account; mail still arrives", admind.AccountDisable),
 		a.stateCommand("enable", "Allow log-ins to an account again", admind.AccountEnable),
 		a.deleteCommand())
-	group.Long = `Administer the accounts of a running server, which is found through its
-configuration. Only root and the user whom the server runs as may do so.`
-	configFlag(group, &a.config)
-	jsonFlag(group, &a.json)
-	return group
 }
 
 // passwordFlag adds --password-stdin.
@@ -52,11 +43,16 @@ func (a *accounts) addCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS",
 		Short: "Create an account",
+		Long: `Create an account. The first card that is used together with its password is
+linked to it: only the one that --card names, or within some days any card. See
+telesphore card window.`,
 		Example: `  telesphore account add medecin@hopital.example --name "Service de cardiologie"
+  telesphore account add medecin@hopital.example --card 899700218896
   pass show medecin | telesphore account add medecin@hopital.example --password-stdin`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := &admind.Request{Op: admind.AccountAdd, Address: args[0], Name: a.name, Aliases: a.aliases}
+			req.Card.Expect = a.card
 			if a.quota != "" {
 				var quota Size
 				if err := quota.UnmarshalText([]byte(a.quota)); err != nil {
@@ -70,6 +66,7 @@ func (a *accounts) addCommand() *cobra.Command {
 	cmd.Flags().StringVar(&a.name, "name", "", "the person's `name`, shown to people")
 	cmd.Flags().StringSliceVar(&a.aliases, "alias", nil, "a further `address` of the account; may be repeated")
 	cmd.Flags().StringVar(&a.quota, "quota", "", "`size` that its messages may have together, like 10GiB; else the server's default")
+	cmd.Flags().StringVar(&a.card, "card", "", "`identity` or national number of the card that the person will use; else the first one that comes")
 	a.passwordFlag(cmd)
 	return cmd
 }
@@ -90,13 +87,9 @@ func (a *accounts) passwordCommand() *cobra.Command {
 // withPassword sends a request that sets a password and tells the one that was made.
 func (a *accounts) withPassword(cmd *cobra.Command, req *admind.Request, done string) error {
 	if a.passwordStdin {
-		line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read the password: %w", err)
-		}
-		req.Password = strings.TrimRight(line, "\r\n")
-		if req.Password == "" {
-			return errors.New("standard input has no password on its first line")
+		var err error
+		if req.Password, err = readLine(bufio.NewReader(cmd.InOrStdin()), "password"); err != nil {
+			return err
 		}
 	}
 	res, err := a.ask(cmd.Context(), req)
@@ -111,6 +104,9 @@ func (a *accounts) withPassword(cmd *cobra.Command, req *admind.Request, done st
 	if res.Password != "" {
 		fmt.Fprintf(out, "password: %s\n(it is not shown again)\n", res.Password)
 	}
+	if req.Op == admind.AccountAdd {
+		fmt.Fprintf(out, "card: %s\n", windowText(res.Account.Window))
+	}
 	return nil
 }
 
@@ -121,33 +117,18 @@ func (a *accounts) listCommand() *cobra.Command {
 		Args:  usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := []admind.Account{}
-			err := a.call(cmd.Context(), func(c *admind.Client) error {
-				req := &admind.Request{Op: admind.AccountList}
-				for {
-					res, err := c.Do(cmd.Context(), req)
-					if err != nil {
-						return err
-					}
-					all = append(all, res.Accounts...)
-					if res.Next == 0 {
-						return nil
-					}
-					req.After = res.Next
-				}
+			err := a.pages(cmd.Context(), &admind.Request{Op: admind.AccountList}, func(res *admind.Response) {
+				all = append(all, res.Accounts...)
 			})
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return writeJSON(cmd, all)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ADDRESS\tSTATE\tMESSAGES\tSIZE\tLAST LOG-IN\tNAME")
-			for i := range all {
-				p := &all[i]
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", p.Address, p.State, p.Messages, people(p.Octets), lastLogin(p), p.Name)
-			}
-			return w.Flush()
+			return a.write(cmd, all, func(w io.Writer) {
+				row(w, "ADDRESS", "STATE", "MESSAGES", "SIZE", "LAST LOG-IN", "NAME")
+				for _, p := range all {
+					row(w, p.Address, p.State, p.Messages, people(p.Octets), p.LastLogin, p.Name)
+				}
+			})
 		},
 	}
 }
@@ -162,24 +143,26 @@ func (a *accounts) showCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return writeJSON(cmd, res.Account)
-			}
 			p := res.Account
 			quota := "the server's default"
 			if p.Quota > 0 {
 				quota = people(p.Quota)
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintf(w, "address\t%s\n", p.Address)
-			fmt.Fprintf(w, "aliases\t%s\n", strings.Join(p.Aliases, ", "))
-			fmt.Fprintf(w, "name\t%s\n", p.Name)
-			fmt.Fprintf(w, "state\t%s\n", p.State)
-			fmt.Fprintf(w, "messages\t%d in %d mailboxes, %s\n", p.Messages, p.Mailboxes, people(p.Octets))
-			fmt.Fprintf(w, "quota\t%s\n", quota)
-			fmt.Fprintf(w, "created\t%s\n", p.Created.Local().Format(time.DateTime))
-			fmt.Fprintf(w, "last log-in\t%s\n", lastLogin(p))
-			return w.Flush()
+			return a.write(cmd, p, func(w io.Writer) {
+				row(w, "address", p.Address)
+				row(w, "aliases", strings.Join(p.Aliases, ", "))
+				row(w, "name", p.Name)
+				row(w, "state", p.State)
+				row(w, "messages", fmt.Sprintf("%d in %d mailboxes, %s", p.Messages, p.Mailboxes, people(p.Octets)))
+				row(w, "quota", quota)
+				row(w, "created", p.Created)
+				row(w, "last log-in", p.LastLogin)
+				row(w, "second factor", codesText(p.Codes))
+				for _, c := range p.Cards {
+					row(w, "card", fmt.Sprintf("%s (%s), valid until %s", c.Identity, c.Holder, when(c.NotAfter)))
+				}
+				row(w, "next card", windowText(p.Window))
+			})
 		},
 	}
 }
@@ -190,15 +173,9 @@ func (a *accounts) stateCommand(use, short string, op admind.Op) *cobra.Command 
 		Short: short,
 		Args:  usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			res, err := a.ask(cmd.Context(), &admind.Request{Op: op, Address: args[0]})
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return writeJSON(cmd, res.Account)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", res.Account.Address, res.Account.State)
-			return nil
+			return a.change(cmd, &admind.Request{Op: op, Address: args[0]}, func(p *admind.Account) string {
+				return fmt.Sprintf("%s is %s", p.Address, p.State)
+			})
 		},
 	}
 }
@@ -230,53 +207,11 @@ func (a *accounts) deleteCommand() *cobra.Command {
 	return cmd
 }
 
-// ask sends one request to the running server.
-func (a *accounts) ask(ctx context.Context, req *admind.Request) (res *admind.Response, err error) {
-	err = a.call(ctx, func(c *admind.Client) error {
-		res, err = c.Do(ctx, req)
-		return err
-	})
-	return res, err
-}
-
-// call reaches the running server of the configuration.
-func (a *accounts) call(ctx context.Context, f func(*admind.Client) error) error {
-	c, err := loadConfig(a.config)
-	if err != nil {
-		return err
-	}
-	client, err := admind.Dial(ctx, c.AdminSocket)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("no server answers at %s: start it with telesphore serve --config %s", c.AdminSocket, a.config)
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%s is closed to you: run this command as root or as the user of the server", c.AdminSocket)
-	}
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return f(client)
-}
-
-func writeJSON(cmd *cobra.Command, v any) error {
-	e := json.NewEncoder(cmd.OutOrStdout())
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
 func ignoreEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
-}
-
-func lastLogin(a *admind.Account) string {
-	if a.LastLogin == nil {
-		return "never"
-	}
-	return a.LastLogin.Local().Format(time.DateTime)
 }
 
 // people writes a number of octets the way people read it.

@@ -22,9 +22,11 @@ func arrows() map[string][]string {
 		"backend/admind": door,
 
 		"backend/imapd/wire": {},
-		"backend/auth":       {"backend", "storage"},
+		"backend/auth":       {"backend", "storage", "tls"},
 		"backend":            {"backend/message", "storage"},
 		"backend/message":    {},
+		"backend/notify":     {"backend", "backend/auth"},
+		"backend/relay":      {"backend", "tls"},
 
 		"storage":        {"storage/kv", "storage/body", "storage/keyring"},
 		"storage/bolt":   {"storage/kv"},

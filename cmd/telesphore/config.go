@@ -6,13 +6,16 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"telesphore/backend"
 	"telesphore/backend/admind"
 	"telesphore/backend/auth"
 	"telesphore/backend/imapd"
+	"telesphore/backend/relay"
 	"telesphore/backend/smtpd"
 	"telesphore/storage"
 	"telesphore/storage/body"
@@ -28,6 +31,7 @@ type Config struct {
 	Hostname    string
 	Domains     []string
 	Postmaster  string
+	Language    string
 	AdminSocket string
 
 	Listen struct{ IMAP, IMAPS, Submission, Submissions string } // a door is closed when its address is empty
@@ -36,7 +40,12 @@ type Config struct {
 		MasterFile    string
 		MasterCommand []string
 	}
-	Log struct{ Level, Format string }
+	Log        struct{ Level, Format string }
+	Policy     PolicyConfig
+	TrustSpace []string // domains of other operators
+	Routes     []relay.Route
+	Cards      CardConfig
+	Audit      storage.AuditOptions
 
 	Storage storage.Limits
 	Bodies  body.Options
@@ -46,7 +55,41 @@ type Config struct {
 	Admin   admind.Limits
 }
 
-// AuthConfig is the section [auth].
+// PolicyConfig is the section [policy].
+type PolicyConfig struct {
+	auth.Levels
+	Domains []DomainPolicy
+}
+
+// DomainPolicy is the policy of one domain.
+type DomainPolicy struct {
+	Domain string
+	auth.Levels
+}
+
+// CardConfig is the section [cards].
+type CardConfig struct {
+	Issuers    []CardIssuer
+	Refresh    time.Duration
+	Grace      time.Duration
+	ListSize   int64
+	Timeout    time.Duration
+	Answers    int
+	AnswerFor  time.Duration
+	PerAccount int
+	Window     time.Duration
+	Recheck    time.Duration
+}
+
+// CardIssuer is an authority whose certificates log people in.
+type CardIssuer struct {
+	tls.Issuer
+	Kind      string // "person" or "organisation"
+	Attribute string // OID
+	Pattern   string
+}
+
+// AuthConfig is what the sections [auth], [codes], [grants] and [app_passwords] say.
 type AuthConfig struct {
 	Memory    int64 // octets of one password hash
 	Passes    int
@@ -55,6 +98,20 @@ type AuthConfig struct {
 	CacheFor  time.Duration
 	CacheSize int
 	Throttle  auth.Throttle
+
+	TokenSession    time.Duration
+	SCRAM           bool
+	SCRAMPasswords  bool
+	SCRAMIterations int
+
+	Codes        auth.CodeLimits
+	Grants       auth.GrantLimits
+	AppPasswords struct {
+		Enabled    bool
+		Level      int
+		Life       time.Duration
+		PerAccount int
+	}
 }
 
 // params are the cost of a password hash.
@@ -64,13 +121,17 @@ func (a *AuthConfig) params() auth.Params {
 
 // settings binds every key to its place, in the order of config.example.toml.
 func (c *Config) settings() []setting {
-	s, i, w := &c.Storage, &c.IMAP, &c.IMAP.Wire
-	m, a, t := &c.SMTP, &c.Auth, &c.Auth.Throttle
+	return slices.Concat(c.generalSettings(), c.storeSettings(), c.doorSettings(), c.authSettings(), c.trustSettings())
+}
+
+// generalSettings are about the server as a whole.
+func (c *Config) generalSettings() []setting {
 	return []setting{
 		{key: "data", value: &c.Data},
 		{key: "hostname", value: &c.Hostname},
 		{key: "domains", value: &c.Domains},
 		{key: "postmaster", value: &c.Postmaster},
+		{key: "language", value: &c.Language},
 		{key: "admin_socket", value: &c.AdminSocket},
 
 		{key: "listen.imap", value: &c.Listen.IMAP},
@@ -78,14 +139,20 @@ func (c *Config) settings() []setting {
 		{key: "listen.submission", value: &c.Listen.Submission},
 		{key: "listen.submissions", value: &c.Listen.Submissions},
 
-		{key: "tls.certificates", value: &c.TLS.Certificates},
+		{key: "tls.certificates", value: &tables[tls.Pair]{&c.TLS.Certificates, pairColumns, `certificates like { cert = "FILE", key = "FILE" }`}},
 
 		{key: "keys.master_file", value: &c.Keys.MasterFile},
 		{key: "keys.master_command", value: &c.Keys.MasterCommand},
 
 		{key: "log.level", value: &c.Log.Level},
 		{key: "log.format", value: &c.Log.Format},
+	}
+}
 
+// storeSettings are about what is kept.
+func (c *Config) storeSettings() []setting {
+	s := &c.Storage
+	return []setting{
 		{key: "storage.quota", value: (*Size)(&s.QuotaBytes)},
 		{key: "storage.mailboxes", value: &s.Mailboxes},
 		{key: "storage.name_length", value: &s.NameLength},
@@ -94,6 +161,15 @@ func (c *Config) settings() []setting {
 		{key: "storage.free_space", value: (*Size)(&s.FreeBytes)},
 		{key: "storage.segment_size", value: (*Size)(&c.Bodies.SegmentSize)},
 
+		{key: "audit.file_size", value: (*Size)(&c.Audit.FileSize)},
+		{key: "audit.sync", value: (*Duration)(&c.Audit.Every)},
+	}
+}
+
+// doorSettings are about what clients may take.
+func (c *Config) doorSettings() []setting {
+	i, w, m := &c.IMAP, &c.IMAP.Wire, &c.SMTP
+	return []setting{
 		{key: "imap.connections", value: &i.Connections},
 		{key: "imap.connections_per_address", value: &i.PerAddress},
 		{key: "imap.connections_per_account", value: &i.PerAccount},
@@ -130,12 +206,25 @@ func (c *Config) settings() []setting {
 		{key: "smtp.commands", value: &m.Commands},
 		{key: "smtp.errors", value: &m.Errors},
 		{key: "smtp.failures", value: &m.AuthFailures},
+		{key: "smtp.tries", value: &m.AuthTries},
 		{key: "smtp.log_in", value: (*Duration)(&m.Login)},
 		{key: "smtp.handshake", value: (*Duration)(&m.Handshake)},
 		{key: "smtp.idle", value: (*Duration)(&m.Idle)},
 		{key: "smtp.receive", value: (*Duration)(&m.Message)},
 		{key: "smtp.write", value: (*Duration)(&m.Write)},
 
+		{key: "admin.connections", value: &c.Admin.Connections},
+		{key: "admin.line", value: (*Size)(&c.Admin.Line)},
+		{key: "admin.page", value: &c.Admin.Page},
+		{key: "admin.idle", value: (*Duration)(&c.Admin.Idle)},
+		{key: "admin.operation", value: (*Duration)(&c.Admin.Operation)},
+	}
+}
+
+// authSettings are about who is calling.
+func (c *Config) authSettings() []setting {
+	a, t, o, g, p := &c.Auth, &c.Auth.Throttle, &c.Auth.Codes, &c.Auth.Grants, &c.Auth.AppPasswords
+	return []setting{
 		{key: "auth.memory", value: (*Size)(&a.Memory)},
 		{key: "auth.passes", value: &a.Passes},
 		{key: "auth.hashes", value: &a.Hashes, zero: true},
@@ -152,12 +241,86 @@ func (c *Config) settings() []setting {
 		{key: "auth.max_parked", value: &t.MaxParked},
 		{key: "auth.strangers", value: &t.Strangers},
 		{key: "auth.entries", value: &t.Entries},
+		{key: "auth.scram", value: &a.SCRAM},
+		{key: "auth.scram_passwords", value: &a.SCRAMPasswords},
+		{key: "auth.scram_iterations", value: &a.SCRAMIterations},
+		{key: "auth.token_session", value: (*Duration)(&a.TokenSession)},
 
-		{key: "admin.connections", value: &c.Admin.Connections},
-		{key: "admin.line", value: (*Size)(&c.Admin.Line)},
-		{key: "admin.page", value: &c.Admin.Page},
-		{key: "admin.idle", value: (*Duration)(&c.Admin.Idle)},
-		{key: "admin.operation", value: (*Duration)(&c.Admin.Operation)},
+		{key: "codes.digits", value: &o.Digits},
+		{key: "codes.life", value: (*Duration)(&o.Life)},
+		{key: "codes.resend", value: (*Duration)(&o.Resend)},
+		{key: "codes.per_hour", value: &o.PerHour},
+		{key: "codes.tries", value: &o.Tries},
+		{key: "codes.wrong_per_day", value: &o.WrongDay},
+
+		{key: "grants.idle", value: (*Duration)(&g.Idle)},
+		{key: "grants.life", value: (*Duration)(&g.Life)},
+		{key: "grants.ipv4", value: &g.IPv4},
+		{key: "grants.ipv6", value: &g.IPv6},
+		{key: "grants.per_account", value: &g.PerAccount},
+		{key: "grants.extra", value: (*Duration)(&g.Extra)},
+
+		{key: "app_passwords.enabled", value: &p.Enabled},
+		{key: "app_passwords.level", value: &p.Level},
+		{key: "app_passwords.life", value: (*Duration)(&p.Life)},
+		{key: "app_passwords.per_account", value: &p.PerAccount},
+	}
+}
+
+// trustSettings are about cards and other operators, and what they are needed for.
+func (c *Config) trustSettings() []setting {
+	k := &c.Cards
+	return append(append([]setting{}, levelColumns("policy.", &c.Policy.Levels)...), []setting{
+		{key: "policy.domains", value: &tables[DomainPolicy]{&c.Policy.Domains, policyColumns, `policies like { domain = "clinique.example", log_in = 2, read = 2, trust_space = 2, credentials = 3 }`}},
+
+		{key: "trust_space.domains", value: &c.TrustSpace},
+
+		{key: "relay.routes", value: &tables[relay.Route]{&c.Routes, routeColumns, `routes like { domain = "perso.example", host = "mail.perso.example:25", security = "starttls" }`}},
+
+		{key: "cards.issuers", value: &tables[CardIssuer]{&k.Issuers, issuerColumns, `issuers like { group = "igc-sante", kind = "person", certificate = "FILE", lists = ["FILE or URL"] }`}},
+		{key: "cards.refresh", value: (*Duration)(&k.Refresh)},
+		{key: "cards.grace", value: (*Duration)(&k.Grace), zero: true},
+		{key: "cards.list_size", value: (*Size)(&k.ListSize)},
+		{key: "cards.timeout", value: (*Duration)(&k.Timeout)},
+		{key: "cards.answers", value: &k.Answers},
+		{key: "cards.answer_for", value: (*Duration)(&k.AnswerFor)},
+		{key: "cards.per_account", value: &k.PerAccount},
+		{key: "cards.window", value: (*Duration)(&k.Window)},
+		{key: "cards.recheck", value: (*Duration)(&k.Recheck)},
+	}...)
+}
+
+func pairColumns(p *tls.Pair) []setting {
+	return []setting{{key: "cert", value: &p.Cert}, {key: "key", value: &p.Key}}
+}
+
+func levelColumns(prefix string, l *auth.Levels) []setting {
+	return []setting{
+		{key: prefix + "log_in", value: &l.LogIn},
+		{key: prefix + "read", value: &l.Read},
+		{key: prefix + "trust_space", value: &l.TrustSpace},
+		{key: prefix + "credentials", value: &l.Credentials},
+	}
+}
+
+func policyColumns(p *DomainPolicy) []setting {
+	return append([]setting{{key: "domain", value: &p.Domain}}, levelColumns("", &p.Levels)...)
+}
+
+func routeColumns(r *relay.Route) []setting {
+	return []setting{{key: "domain", value: &r.Domain}, {key: "host", value: &r.Host}, {key: "security", value: &r.Security}}
+}
+
+func issuerColumns(i *CardIssuer) []setting {
+	return []setting{
+		{key: "group", value: &i.Group},
+		{key: "kind", value: &i.Kind},
+		{key: "certificate", value: &i.Certificate},
+		{key: "lists", value: &i.Lists, zero: true},
+		{key: "ocsp", value: &i.OCSP, zero: true},
+		{key: "test", value: &i.Test, zero: true},
+		{key: "attribute", value: &i.Attribute, zero: true},
+		{key: "pattern", value: &i.Pattern, zero: true},
 	}
 }
 
@@ -174,8 +337,20 @@ func defaultConfig() *Config {
 			Memory: int64(auth.DefaultParams.Memory) << 10, Passes: int(auth.DefaultParams.Time),
 			Queue: 256, CacheFor: 15 * time.Minute, CacheSize: 20_000,
 			Throttle: auth.DefaultThrottle(),
+			SCRAM:    true, SCRAMPasswords: true, SCRAMIterations: 10_000, TokenSession: 4 * time.Hour,
+			Codes: auth.DefaultCodeLimits(), Grants: auth.DefaultGrantLimits(),
 		},
+		Policy: PolicyConfig{Levels: auth.DefaultLevels()},
+		Cards: CardConfig{
+			Refresh: 15 * time.Minute, ListSize: 64 << 20, Timeout: 30 * time.Second, Answers: 10_000,
+			AnswerFor: time.Hour, PerAccount: 5, Window: 14 * 24 * time.Hour, Recheck: 15 * time.Minute,
+		},
+		Audit: storage.AuditOptions{FileSize: 64 << 20, Every: time.Second},
 	}
+	apps := auth.DefaultAppPasswordLimits()
+	p := &c.Auth.AppPasswords
+	p.Enabled, p.Level, p.Life, p.PerAccount = true, apps.Level, apps.Life, apps.PerAccount
+	c.Language = "en"
 	c.Listen.IMAP, c.Listen.IMAPS, c.Listen.Submission, c.Listen.Submissions = ":143", ":993", ":587", ":465"
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
@@ -244,6 +419,16 @@ func (c *Config) resolve(dir string) {
 		c.Keys.MasterFile = c.file("master.key")
 	}
 	absolute(&c.Keys.MasterFile)
+	for i := range c.Cards.Issuers {
+		issuer := &c.Cards.Issuers[i]
+		issuer.Organisation = issuer.Kind == "organisation"
+		absolute(&issuer.Certificate)
+		for n, list := range issuer.Lists {
+			if !strings.Contains(list, "://") {
+				absolute(&issuer.Lists[n])
+			}
+		}
+	}
 	for i := range c.TLS.Certificates {
 		absolute(&c.TLS.Certificates[i].Cert)
 		absolute(&c.TLS.Certificates[i].Key)
@@ -295,10 +480,96 @@ func (c *Config) check() []*Mistake {
 	if _, err := c.level(); err != nil {
 		wrong("log.level", `%q is none of "debug", "info", "warn" and "error"`, c.Log.Level)
 	}
+	c.checkTrust(wrong)
 	if !slices.Contains([]string{"text", "json"}, c.Log.Format) {
 		wrong("log.format", `%q is neither "text" nor "json"`, c.Log.Format)
 	}
 	return mistakes
+}
+
+// checkTrust finds what is wrong with cards, policy and other operators.
+func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
+	if c.Language != "en" && c.Language != "fr" {
+		wrong("language", `%q is neither "en" nor "fr"`, c.Language)
+	}
+	level := func(key string, l *auth.Levels) {
+		for _, s := range levelColumns("", l) {
+			if n := *s.value.(*int); n < auth.LevelPassword || n > auth.LevelCard {
+				wrong(key, "%s is %d: a level is 1 (password), 2 (code) or 3 (card)", s.key, n)
+			}
+		}
+	}
+	level("policy", &c.Policy.Levels)
+	for i := range c.Policy.Domains {
+		p := &c.Policy.Domains[i]
+		level("policy.domains", &p.Levels)
+		if _, err := backend.ParseDomain(p.Domain); err != nil {
+			wrong("policy.domains", "%q is no domain name", p.Domain)
+		}
+	}
+	for _, d := range c.TrustSpace {
+		if _, err := backend.ParseDomain(d); err != nil {
+			wrong("trust_space.domains", "%q is no domain name", d)
+		}
+	}
+	for _, r := range c.Routes {
+		if _, _, err := net.SplitHostPort(r.Host); err != nil {
+			wrong("relay.routes", "%q is no host with a port, like mail.example:25", r.Host)
+		}
+		if !slices.Contains([]string{"none", "starttls", "tls"}, r.Security) {
+			wrong("relay.routes", `security %q is none of "none", "starttls" and "tls"`, r.Security)
+		}
+	}
+	for _, i := range c.Cards.Issuers {
+		if i.Kind != "person" && i.Kind != "organisation" {
+			wrong("cards.issuers", `kind %q is neither "person" nor "organisation"`, i.Kind)
+		}
+		if _, err := regexp.Compile(i.Pattern); err != nil {
+			wrong("cards.issuers", "pattern: %v", err)
+		}
+	}
+	if c.Cards.Grace > 24*time.Hour {
+		wrong("cards.grace", "a revocation list counts at most 24h beyond its end")
+	}
+	if c.Auth.Codes.Digits < 6 || c.Auth.Codes.Digits > 8 {
+		wrong("codes.digits", "a code has 6 to 8 digits")
+	}
+	if c.Auth.AppPasswords.Level > auth.LevelCode {
+		wrong("app_passwords.level", "an application password is worth 1 or 2")
+	}
+}
+
+// outside lists the ordinary domains that mail may go to: those with a route.
+func (c *Config) outside() (domains []string) {
+	for _, r := range c.Routes {
+		domains = append(domains, r.Domain)
+	}
+	return domains
+}
+
+// policy is what each domain asks for.
+func (c *Config) policy() auth.Policy {
+	p := auth.Policy{Default: c.Policy.Levels, Domains: make(map[string]auth.Levels)}
+	for _, d := range c.Policy.Domains {
+		name, _ := backend.ParseDomain(d.Domain) // checked
+		p.Domains[name] = d.Levels
+	}
+	return p
+}
+
+// cardRules say where identities stand in certificates.
+func (c *Config) cardRules() auth.CardRules {
+	r := auth.CardRules{
+		Rules: make(map[string]auth.CardRule), PerAccount: c.Cards.PerAccount, Window: c.Cards.Window,
+	}
+	for _, i := range c.Cards.Issuers {
+		rule := auth.CardRule{Attribute: i.Attribute}
+		if i.Pattern != "" {
+			rule.Pattern = regexp.MustCompile("^(?:" + i.Pattern + ")$") // checked
+		}
+		r.Rules[i.Group] = rule
+	}
+	return r
 }
 
 // door is one listener of the configuration.

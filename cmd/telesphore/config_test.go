@@ -237,7 +237,7 @@ func TestReload(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s.reload()
+		s.reload(t.Context())
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log: %s\nwant %s", log.String(), want)
 		}

@@ -25,6 +25,8 @@ const (
 	cacheFile    = "cache.db" // may be deleted while the server is down
 	bodiesDir    = "bodies"
 	keyringFile  = "keyring"
+	auditDir     = "audit"       // the audit trail
+	listsDir     = "revocations" // revocation lists that were fetched
 )
 
 // openStore opens the parts of the store and the store itself.

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
-
-	"telesphore/tls"
 )
 
 // Mistake is one thing that is wrong with a configuration, in plain words.
@@ -38,8 +36,8 @@ func (m *Mistake) Error() string {
 // setting is one key of the configuration and where its value stands.
 type setting struct {
 	key   string // "imap.connections"
-	value any    // *string, *int, *Duration, *Size, *[]string, *[]netip.Prefix or *[]tls.Pair
-	zero  bool   // whether a number may be 0
+	value any    // *string, *bool, *int, *Duration, *Size, *[]string, *[]netip.Prefix or *tables
+	zero  bool   // whether a number may be 0; in a table, whether the column may be left out
 }
 
 // decode gives the settings the values that text has for them and leaves the
@@ -105,6 +103,13 @@ func set(s setting, value any) error {
 		}
 		*p = text
 		return nil
+	case *bool:
+		yes, ok := value.(bool)
+		if !ok {
+			return errors.New("the value is true or false, without quotation marks")
+		}
+		*p = yes
+		return nil
 	case *int:
 		n, ok := value.(int64)
 		if !ok {
@@ -116,7 +121,7 @@ func set(s setting, value any) error {
 		*p = int(n)
 		return nil
 	case *Duration:
-		return setText(s, value, `a length of time: write it like "30s", "5m" or "1h30m"`, p.UnmarshalText, (*int64)(p))
+		return setText(s, value, `a length of time: write it like "30s", "5m", "1h30m" or "14d"`, p.UnmarshalText, (*int64)(p))
 	case *Size:
 		if n, ok := value.(int64); ok {
 			value = strconv.FormatInt(n, 10)
@@ -126,8 +131,8 @@ func set(s setting, value any) error {
 		return setList(value, p, "texts", func(item any) (string, bool) { text, ok := item.(string); return text, ok })
 	case *[]netip.Prefix:
 		return setList(value, p, `networks like "192.0.2.0/24"`, network)
-	case *[]tls.Pair:
-		return setList(value, p, `certificates like { cert = "FILE", key = "FILE" }`, pair)
+	case rows:
+		return p.set(value)
 	}
 	return fmt.Errorf("this program does not read values into %T", s.value)
 }
@@ -186,11 +191,50 @@ func network(item any) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, a.BitLen()), true
 }
 
-func pair(item any) (tls.Pair, bool) {
-	t, _ := item.(map[string]any)
-	cert, okCert := t["cert"].(string)
-	key, okKey := t["key"].(string)
-	return tls.Pair{Cert: cert, Key: key}, okCert && okKey && cert != "" && key != "" && len(t) == 2
+// rows is a value that consists of tables.
+type rows interface {
+	set(value any) error
+	String() string
+}
+
+// tables is a list of tables, each with the same columns.
+type tables[T any] struct {
+	list    *[]T
+	columns func(*T) []setting
+	what    string // for people, with an example
+}
+
+func (t *tables[T]) set(value any) error {
+	return setList(value, t.list, t.what, func(item any) (row T, ok bool) {
+		given, _ := item.(map[string]any)
+		columns := t.columns(&row)
+		for _, c := range columns {
+			v, there := given[c.key]
+			if there && set(c, v) != nil || !there && !c.zero {
+				return row, false
+			}
+			if text, isText := v.(string); isText && text == "" && !c.zero {
+				return row, false
+			}
+			delete(given, c.key)
+		}
+		return row, len(given) == 0
+	})
+}
+
+// String writes the tables as a configuration file has them.
+func (t *tables[T]) String() string {
+	return writeList(*t.list, func(row T) string {
+		var columns []string
+		for _, c := range t.columns(&row) {
+			text := write(c.value)
+			if c.zero && slices.Contains([]string{`""`, "[]", "false"}, text) {
+				continue
+			}
+			columns = append(columns, c.key+" = "+text)
+		}
+		return "{ " + strings.Join(columns, ", ") + " }"
+	})
 }
 
 // encode writes the settings as a configuration file.
@@ -215,6 +259,8 @@ func write(value any) string {
 	switch p := value.(type) {
 	case *string:
 		return quote(*p)
+	case *bool:
+		return strconv.FormatBool(*p)
 	case *int:
 		return strconv.Itoa(*p)
 	case *Duration:
@@ -225,10 +271,8 @@ func write(value any) string {
 		return writeList(*p, quote)
 	case *[]netip.Prefix:
 		return writeList(*p, func(n netip.Prefix) string { return quote(n.String()) })
-	case *[]tls.Pair:
-		return writeList(*p, func(p tls.Pair) string {
-			return fmt.Sprintf("{ cert = %s, key = %s }", quote(p.Cert), quote(p.Key))
-		})
+	case rows:
+		return p.String()
 	}
 	return fmt.Sprintf("%#v", value)
 }
@@ -319,21 +363,41 @@ func lines(text string) map[string]int {
 	return at
 }
 
-// Duration is a time.Duration written like "30s" or "5m".
+// Duration is a time.Duration written like "30s", "5m" or "14d": a day has 24 hours.
 type Duration time.Duration
+
+const day = 24 * time.Hour
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(text []byte) error {
-	t, err := time.ParseDuration(string(text))
-	if err != nil || t < 0 {
-		return fmt.Errorf("%q is no length of time: write it like \"30s\", \"5m\" or \"1h30m\"", text)
+	rest, days := string(text), uint64(0)
+	if before, after, ok := strings.Cut(rest, "d"); ok { // no other unit has that letter
+		n, err := strconv.ParseUint(before, 10, 16)
+		if err != nil {
+			return errDuration(text)
+		}
+		if rest, days = after, n; rest == "" {
+			rest = "0s"
+		}
 	}
-	*d = Duration(t)
+	t, err := time.ParseDuration(rest)
+	if err != nil || t < 0 || t > math.MaxInt64-math.MaxUint16*day {
+		return errDuration(text)
+	}
+	*d = Duration(t + time.Duration(days)*day)
 	return nil
 }
 
-// String writes the duration without the zeros of time.Duration's String.
+func errDuration(text []byte) error {
+	return fmt.Errorf("%q is no length of time: write it like \"30s\", \"5m\", \"1h30m\" or \"14d\"", text)
+}
+
+// String writes the duration without the zeros of time.Duration's String, and
+// whole days as such.
 func (d Duration) String() string {
+	if t := time.Duration(d); t >= 2*day && t%day == 0 {
+		return strconv.FormatInt(int64(t/day), 10) + "d"
+	}
 	s := time.Duration(d).String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

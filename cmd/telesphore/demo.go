@@ -14,30 +14,39 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"telesphore/backend/auth"
+	"telesphore/backend/relay"
 	"telesphore/storage"
 	"telesphore/tls"
 )
 
-// demoDomain is the demo's operator.
-const demoDomain = "hopital.test"
+// The demo's operator, another one of its trust space, and the ordinary Internet.
+const (
+	demoDomain   = "hopital.test"
+	demoPeer     = "clinique.test"
+	demoInternet = "perso.test"
+)
 
 // What stands in a demo's directory besides the server's own files.
 const (
 	demoReady     = "demo.json"       // what other programs read; there while the demo is ready
 	demoConfig    = "telesphore.toml" // written anew at each start
 	demoPasswords = "passwords.json"
+	demoOutside   = "outside" // the mail that left for the ordinary Internet
 )
 
 // demo is one run of `telesphore demo`.
 type demo struct {
 	dir      string // absolute
 	portBase int
+	lang     string
 	text     *messages
+	trust    *demoTrust
+	outside  *outside
 }
 
 func demoCommand() *cobra.Command {
 	d := &demo{}
-	var lang string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Try everything on this machine, without any set-up",
@@ -48,7 +57,7 @@ SIGTERM stop it.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if d.text, err = language(lang); err != nil {
+			if d.text, err = language(d.lang); err != nil {
 				return &usageError{err}
 			}
 			if d.portBase < 0 || d.portBase > 65535-29 {
@@ -59,7 +68,7 @@ SIGTERM stop it.`,
 	}
 	cmd.Flags().StringVar(&d.dir, "dir", "", "`directory` where everything is kept, found again at the next start; else a new one is made")
 	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "`N`: imap, imaps, submission, submissions take the ports N+1 to N+4 in place of 1143, 1993, 1587, 1465")
-	cmd.Flags().StringVar(&lang, "lang", "en", "`language` of what is printed: fr or en")
+	cmd.Flags().StringVar(&d.lang, "lang", "en", "`language` of what is printed: fr or en")
 	return cmd
 }
 
@@ -72,6 +81,10 @@ func (d *demo) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if d.outside, err = newOutside(d.file(demoOutside), d.spare(1)); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	defer d.outside.Close()
 	c, err := d.prepare()
 	if err != nil {
 		return errors.Join(err, lock.Close())
@@ -117,6 +130,9 @@ func (d *demo) prepare() (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.trust, err = d.cards(); err != nil {
+		return nil, err
+	}
 	c := d.config(pair)
 	if err := createMaster(c.Keys.MasterFile); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -141,6 +157,10 @@ func (d *demo) config(pair tls.Pair) *Config {
 	c.Listen.Submission = d.address(3, 1587)
 	c.Listen.Submissions = d.address(4, 1465)
 	c.TLS.Certificates = []tls.Pair{pair}
+	c.Language = d.lang
+	c.TrustSpace = []string{demoPeer}
+	c.Routes = []relay.Route{{Domain: demoInternet, Host: d.outside.Addr(), Security: relay.None}}
+	d.trust.configure(&c.Cards)
 	c.Log.Level = "warn" // the table is what people look for
 	c.IMAP.PerAddress, c.IMAP.PerAccount = 200, 50
 	c.SMTP.ConnectionsPerAddress, c.SMTP.ConnectionsPerAccount = 200, 50
@@ -149,6 +169,16 @@ func (d *demo) config(pair tls.Pair) *Config {
 	t.TrustedPerMinute, t.TrustedPerDay = 1000, 1_000_000
 	c.resolve(d.dir)
 	return c
+}
+
+// spare is where the nth thing that is no door listens: wherever there is room,
+// unless the ports are given.
+func (d *demo) spare(nth int) string {
+	port := 0
+	if d.portBase > 0 {
+		port = d.portBase + 20 + nth
+	}
+	return "127.0.0.1:" + strconv.Itoa(port)
 }
 
 // address is where a door listens: the nth port after the base, or its usual one.
@@ -164,22 +194,31 @@ func (d *demo) address(nth, usual int) string {
 type demoAccount struct {
 	Address  string `json:"address"`
 	Password string `json:"password"`
-	Card     string `json:"card"`
+	Card     string `json:"card"` // "linked", "unlinked" or "none"
 	OTP      bool   `json:"otp"`
+	Contact  string `json:"contact,omitempty"`
+	P12      string `json:"p12,omitempty"`
+	P12Word  string `json:"p12_password,omitempty"`
+	Cert     string `json:"cert,omitempty"`
+	Key      string `json:"key,omitempty"`
+	role     string
 	name     string
 }
 
 func demoAccounts() []demoAccount {
 	people := []demoAccount{
-		{Address: "medecin", name: "Médecin généraliste"},
-		{Address: "cardiologue", name: "Cardiologue"},
-		{Address: "infirmier", name: "Infirmier libéral"},
-		{Address: "secretariat", name: "Secrétariat de cardiologie"},
-		{Address: "labo", name: "Laboratoire d'analyses"},
+		{role: "medecin", name: "Médecin généraliste", Card: "unlinked"},
+		{role: "cardiologue", name: "Cardiologue", Card: "linked"},
+		{role: "infirmier", name: "Infirmier libéral", Card: "linked", OTP: true},
+		{role: "secretariat", name: "Secrétariat de cardiologie", Card: "none"},
+		{role: "labo", name: "Laboratoire d'analyses", Card: "linked"},
 	}
 	for i := range people {
-		people[i].Address += "@" + demoDomain
-		people[i].Card = "none"
+		p := &people[i]
+		p.Address = p.role + "@" + demoDomain
+		if p.Card != "none" && p.role != "labo" {
+			p.Contact = p.role + "@" + demoInternet
+		}
 	}
 	return people
 }
@@ -205,12 +244,16 @@ func (d *demo) accounts(ctx context.Context, s *server) ([]demoAccount, error) {
 	people := demoAccounts()
 	for i := range people {
 		p := &people[i]
+		card, err := d.trust.give(p)
+		if err != nil {
+			return nil, err
+		}
 		known, ok := secrets[p.Address]
 		if !ok {
 			known.Password = s.auth.Generate()
 		}
 		p.Password = known.Password
-		if known.Epoch, err = s.ensureAccount(ctx, p, known.Epoch); err != nil {
+		if known.Epoch, err = s.ensureAccount(ctx, p, card, known.Epoch); err != nil {
 			return nil, fmt.Errorf("make the account %s: %w", p.Address, err)
 		}
 		secrets[p.Address] = known
@@ -223,23 +266,20 @@ func (d *demo) accounts(ctx context.Context, s *server) ([]demoAccount, error) {
 
 // ensureAccount makes the account if need be, gives it the password that it
 // should have unless its epoch tells that it has, and returns its epoch.
-func (s *server) ensureAccount(ctx context.Context, p *demoAccount, epoch uint32) (uint32, error) {
+func (s *server) ensureAccount(ctx context.Context, p *demoAccount, card *auth.Card, epoch uint32) (uint32, error) {
 	find := func(tx *storage.Tx) (a *storage.Account, err error) { return tx.AccountByAddress(p.Address) }
 	var a *storage.Account
 	err := s.store.View(ctx, func(tx *storage.Tx) (err error) { a, err = find(tx); return err })
 	if err == nil && a.Epoch == epoch {
 		return epoch, nil
 	}
-	phc, hashErr := s.auth.Hash(p.Password)
-	if hashErr != nil {
-		return 0, hashErr
-	}
 	if errors.Is(err, storage.ErrNoAccount) {
-		err = s.store.NewAccount(ctx, &storage.Account{
-			Addresses: []string{p.Address}, Name: p.name, Password: phc, Created: time.Now(),
-		})
+		a = &storage.Account{Addresses: []string{p.Address}, Name: p.name, Created: time.Now()}
+		if err = s.auth.NewAccount(ctx, a, p.Password, "", demoActor); err == nil {
+			err = s.store.Update(ctx, func(tx *storage.Tx) error { return p.strengthen(tx, a.ID, card) })
+		}
 	} else if err == nil {
-		err = s.store.Update(ctx, func(tx *storage.Tx) error { return tx.SetPassword(a.ID, phc) })
+		err = s.auth.SetPassword(ctx, s.auth.Acting(a, demoActor), p.Password)
 	}
 	if err != nil {
 		return 0, err
@@ -251,11 +291,38 @@ func (s *server) ensureAccount(ctx context.Context, p *demoAccount, epoch uint32
 	return a.Epoch, nil
 }
 
+// demoActor is who makes the accounts, in the audit trail.
+const demoActor = "demo"
+
+// strengthen gives a new account what it has beside a password. A card that is
+// not linked yet is the only one that its first use may link.
+func (p *demoAccount) strengthen(tx *storage.Tx, id storage.AccountID, card *auth.Card) error {
+	if p.Contact != "" {
+		f := &storage.Factor{Contact: p.Contact, CodesOn: p.OTP, Since: time.Now(), By: demoActor}
+		if err := tx.PutFactor(id, f); err != nil {
+			return err
+		}
+	}
+	switch p.Card {
+	case "linked":
+		err := tx.PutCard(id, &storage.Card{
+			Identity: card.Identity, Organisation: card.Organisation, Holder: card.Holder, By: demoActor,
+			Linked: time.Now(), Serial: card.Serial, Issuer: card.Issuer, NotAfter: card.NotAfter,
+		})
+		return errors.Join(err, tx.PutLinkWindow(id, nil))
+	case "unlinked":
+		return tx.PutLinkWindow(id, &storage.LinkWindow{Expected: card.Identity, By: demoActor})
+	}
+	return tx.PutLinkWindow(id, nil)
+}
+
 // demoFile is demo.json.
 type demoFile struct {
-	Operator demoOperator  `json:"operator"`
-	CA       string        `json:"ca"`
-	Accounts []demoAccount `json:"accounts"`
+	Operator demoOperator         `json:"operator"`
+	CA       string               `json:"ca"`
+	Outside  string               `json:"outside"`
+	Accounts []demoAccount        `json:"accounts"`
+	Cards    map[string]*demoCard `json:"cards"`
 }
 
 // demoOperator is how to reach one server.
@@ -279,7 +346,9 @@ func (d *demo) announce(c *Config, socket string, accounts []demoAccount) error 
 			AdminSocket: socket, Config: c.path,
 		},
 		CA:       d.file(demoCA),
+		Outside:  d.file(demoOutside),
 		Accounts: accounts,
+		Cards:    d.trust.bad,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", demoReady, err)

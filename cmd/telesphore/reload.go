@@ -29,14 +29,14 @@ func (s *server) watch(ctx context.Context) {
 			return
 		case <-daily.C:
 		case <-hangUp:
-			s.reload()
+			s.reload(ctx)
 		}
 	}
 }
 
-// reload takes over what may change while running: the certificates, the level
-// of the log. Whatever is wrong, the server goes on as it was.
-func (s *server) reload() {
+// reload takes over what may change while running: the certificates, the
+// revocation lists, the level of the log. Whatever is wrong, the server goes on as it was.
+func (s *server) reload(ctx context.Context) {
 	next := s.config
 	if s.config.path != "" {
 		c, err := loadConfig(s.config.path)
@@ -56,7 +56,12 @@ func (s *server) reload() {
 		s.logger.Error("the certificates were not reread: the old ones stay in use", "err", err)
 		return
 	}
-	s.logger.Info("configuration and certificates reread")
+	if s.anchors != nil {
+		if err := s.anchors.Refresh(ctx); err != nil {
+			s.logger.Error("some revocation lists were not reread: the old ones count until they end", "err", err)
+		}
+	}
+	s.logger.Info("configuration, certificates and revocation lists reread")
 }
 
 func (s *server) warnOfExpiry() {

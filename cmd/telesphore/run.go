@@ -16,6 +16,8 @@ import (
 	"telesphore/backend/admind"
 	"telesphore/backend/auth"
 	"telesphore/backend/imapd"
+	"telesphore/backend/notify"
+	"telesphore/backend/relay"
 	"telesphore/backend/smtpd"
 	"telesphore/storage"
 	"telesphore/tls"
@@ -32,10 +34,13 @@ type server struct {
 	level     *slog.LevelVar
 	listeners map[string]net.Listener // by the name of the door
 	identity  *tls.Identity
+	anchors   *tls.Anchors
 	store     *storage.Store
+	audit     *storage.Audit
 	auth      *auth.Authenticator
 	imap      *imapd.Server
 	smtp      *smtpd.Server
+	notifier  *notify.Notifier
 	admin     *admind.Server
 	socket    net.Listener
 	socketAt  string         // where the administration socket can be reached
@@ -61,29 +66,83 @@ func (s *server) open(ctx context.Context) (err error) {
 	if s.identity, err = tls.Open(c.TLS.Certificates); err != nil {
 		return fmt.Errorf("read the server's certificates: %w", err)
 	}
+	if s.anchors, err = s.openAnchors(); err != nil {
+		return fmt.Errorf("read the authorities of cards: %w", err)
+	}
 	if err := s.listen(); err != nil {
 		return err
 	}
 	if err := s.openStore(ctx); err != nil {
 		return err
 	}
-	router := &backend.Router{Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster}
-	s.auth = &auth.Authenticator{
-		Store: s.store, Logger: logger, Throttle: c.Auth.Throttle, Params: c.Auth.params(),
-		MaxHashes: c.Auth.Hashes, MaxQueue: c.Auth.Queue, CacheFor: c.Auth.CacheFor, CacheSize: c.Auth.CacheSize,
+	audit := c.Audit
+	audit.Logger = logger
+	if s.audit, err = storage.OpenAudit(c.file(auditDir), audit); err != nil {
+		return fmt.Errorf("open the audit trail: %w", err)
 	}
+	s.onClose(s.audit.Close)
+	router := &backend.Router{
+		Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster, TrustSpace: c.TrustSpace, Outside: c.outside(),
+	}
+	courier := &relay.Relay{Hostname: c.Hostname, Routes: c.Routes, Logger: logger}
+	s.notifier = &notify.Notifier{
+		Router: router, Send: courier.Send, Hostname: c.Hostname, Logger: logger,
+		Reach: courier.Reaches,
+	}
+	s.auth = s.authenticator(router)
 	s.imap = &imapd.Server{
-		Store: s.store, Auth: s.auth, TLS: s.identity.Server(),
+		Store: s.store, Auth: s.auth, TLS: s.identity.Server(s.anchors),
 		Hostname: c.Hostname, Limits: c.IMAP, Logger: logger,
 	}
 	s.smtp = &smtpd.Server{
-		Store: s.store, Auth: s.auth, Router: router, TLS: s.identity.Server(),
-		Hostname: c.Hostname, Limits: c.SMTP, Logger: logger,
+		Store: s.store, Auth: s.auth, Router: router, TLS: s.identity.Server(s.anchors),
+		Hostname: c.Hostname, Language: c.Language, Limits: c.SMTP, Logger: logger,
 	}
 	s.admin = &admind.Server{
-		Store: s.store, Auth: s.auth, Router: router, Limits: c.Admin, Log: logger,
+		Store: s.store, Auth: s.auth, Anchors: s.anchors, Router: router, Limits: c.Admin, Log: logger,
 	}
 	return nil
+}
+
+// authenticator is who knows who is calling.
+func (s *server) authenticator(router *backend.Router) *auth.Authenticator {
+	c, a := s.config, &s.config.Auth
+	return &auth.Authenticator{
+		Store: s.store, Audit: s.audit, Anchors: s.anchors, Language: c.Language, Policy: c.policy(),
+		Ours: router.Local, Notify: s.notifier.Notice, Logger: s.logger,
+		Params: a.params(), MaxHashes: a.Hashes, MaxQueue: a.Queue, CacheFor: a.CacheFor, CacheSize: a.CacheSize,
+		Cards: c.cardRules(), RecheckCards: c.Cards.Recheck, Codes: a.Codes, Grants: a.Grants,
+		AppPasswords: auth.AppPasswordLimits{
+			Off: !a.AppPasswords.Enabled, Level: a.AppPasswords.Level,
+			Life: a.AppPasswords.Life, PerAccount: a.AppPasswords.PerAccount,
+		},
+		SCRAM:        auth.SCRAMOptions{Off: !a.SCRAM, AppPasswordsOnly: !a.SCRAMPasswords, Iterations: a.SCRAMIterations},
+		TokenSession: a.TokenSession, Throttle: a.Throttle,
+	}
+}
+
+// openAnchors reads whose cards are believed. Nobody's, and no card is asked for,
+// when the configuration names no issuer.
+func (s *server) openAnchors() (*tls.Anchors, error) {
+	c := &s.config.Cards
+	if len(c.Issuers) == 0 {
+		return nil, nil
+	}
+	var issuers []tls.Issuer
+	for _, i := range c.Issuers {
+		issuers = append(issuers, i.Issuer)
+	}
+	return tls.OpenAnchors(issuers, tls.AnchorOptions{
+		Dir: s.config.file(listsDir), Refresh: c.Refresh, Grace: c.Grace, Size: c.ListSize, Timeout: c.Timeout,
+		Answers: c.Answers, AnswerFor: c.AnswerFor, OnChange: s.recheck, Logger: s.logger,
+	})
+}
+
+// recheck looks at the cards of open log-ins: a revocation list has changed.
+func (s *server) recheck() {
+	if s.auth != nil { // lists are read before anybody can log in
+		s.auth.Recheck(context.Background())
+	}
 }
 
 // serve answers at every door until ctx ends or a door fails, then stops: the
@@ -110,6 +169,11 @@ func (s *server) serve(ctx context.Context, ready func() error) error {
 	}
 	open("admin", s.admin.Serve, s.socket)
 	doors.Go(func() { s.watch(watching) })
+	doors.Go(func() { s.auth.Run(watching) })
+	doors.Go(func() { s.notifier.Run(running) })
+	if s.anchors != nil {
+		doors.Go(func() { s.anchors.Run(watching) })
+	}
 
 	err := ready()
 	if err == nil {

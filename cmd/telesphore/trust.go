@@ -31,7 +31,7 @@ func demoNames() []string {
 // certificates makes the authority and the server's certificate, or finds them
 // from an earlier run.
 func (d *demo) certificates() (tls.Pair, error) {
-	ca, err := d.authority()
+	ca, err := d.authority(d.file(demoCA), d.file(demoCAKey), "Telesphore demo authority")
 	if err != nil {
 		return tls.Pair{}, err
 	}
@@ -52,19 +52,19 @@ func (d *demo) certificates() (tls.Pair, error) {
 	return pair, errors.Join(writeFile(pair.Key, key), writeFile(pair.Cert, cert))
 }
 
-// authority makes the demo's authority, or finds it from an earlier run.
-func (d *demo) authority() (*tls.Authority, error) {
-	cert, certErr := os.ReadFile(d.file(demoCA))
-	key, keyErr := os.ReadFile(d.file(demoCAKey))
+// authority makes one of the demo's authorities, or finds it from an earlier run.
+func (d *demo) authority(certFile, keyFile, name string) (*tls.Authority, error) {
+	cert, certErr := os.ReadFile(certFile)
+	key, keyErr := os.ReadFile(keyFile)
 	if certErr == nil && keyErr == nil {
 		return tls.ParseAuthority(cert, key)
 	}
-	ca, err := tls.NewAuthority("Telesphore demo authority")
+	ca, err := tls.NewAuthority(name)
 	if err != nil {
 		return nil, err
 	}
 	if cert, key, err = ca.PEM(); err != nil {
 		return nil, err
 	}
-	return ca, errors.Join(writeFile(d.file(demoCAKey), key), writeFile(d.file(demoCA), cert))
+	return ca, errors.Join(writeFile(keyFile, key), writeFile(certFile, cert))
 }

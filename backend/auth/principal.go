@@ -1,0 +1,171 @@
+package auth
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"time"
+
+	"telesphore/storage"
+)
+
+// Principal is somebody who has been recognised, for as long as the log-in lasts.
+// The door that got it calls Close when its connection ends.
+type Principal struct {
+	Account storage.AccountID
+	Address string // the account's primary address
+	Level   int    // LevelPassword, LevelCode or LevelCard
+	Epoch   uint32 // of the account's credentials; when the account's moves, this log-in is over
+	Mech    string
+	Proto   string
+	Since   time.Time
+	Via     string // "grant 3", "application password 7", ...; "" for the account's own credentials
+
+	// Alert is something that the person should be shown now, in the server's
+	// language and in ASCII; mostly "".
+	Alert string
+
+	caller Caller
+	actor  string            // who acts for the account, "" for its owner
+	card   *Card             // that the log-in rests on, nil for none
+	peer   *x509.Certificate // of card
+	grant  uint32            // that it rests on, 0 for none
+	app    uint32            // application password that it rests on, 0 for none
+	until  time.Time         // zero for no end
+
+	a     *Authenticator
+	mu    sync.Mutex // guards what follows
+	over  error
+	onEnd func()
+}
+
+// Err says why the log-in is over; nil while it lasts. Doors look at it before
+// each command.
+func (p *Principal) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.over
+}
+
+// OnEnd has f called when the log-in is over before the door closes it, at once
+// when it is over already. f returns soon and takes no lock of the door that is
+// held while OnEnd is called.
+func (p *Principal) OnEnd(f func()) {
+	p.mu.Lock()
+	over := p.over
+	p.onEnd = f
+	p.mu.Unlock()
+	if over != nil {
+		f()
+	}
+}
+
+// end finishes the log-in from our side.
+func (p *Principal) end(why error) {
+	p.mu.Lock()
+	f := p.onEnd
+	if p.over != nil {
+		f = nil
+	} else {
+		p.over = why
+	}
+	p.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// Close tells that the connection has ended. It may be called more than once.
+func (p *Principal) Close() {
+	if p.a == nil {
+		return
+	}
+	p.a.openMu.Lock()
+	defer p.a.openMu.Unlock()
+	delete(p.a.open, p)
+}
+
+// register keeps a principal in view, for as long as it is open.
+func (a *Authenticator) register(p *Principal) {
+	a.openMu.Lock()
+	defer a.openMu.Unlock()
+	p.a = a
+	a.open[p] = struct{}{}
+}
+
+// endWhere ends the open log-ins that f chooses.
+func (a *Authenticator) endWhere(why error, f func(*Principal) bool) {
+	var ending []*Principal
+	a.openMu.Lock()
+	for p := range a.open {
+		if f(p) {
+			ending = append(ending, p)
+		}
+	}
+	a.openMu.Unlock()
+	for _, p := range ending {
+		p.end(why)
+	}
+}
+
+// Run looks after open log-ins until ctx ends: those whose time is over end
+// within a minute, and every RecheckCards the cards of the others are evaluated anew.
+func (a *Authenticator) Run(ctx context.Context) {
+	a.start()
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	recheck := time.NewTicker(a.RecheckCards)
+	defer recheck.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-minute.C:
+			a.endWhere(errTimeOver, func(p *Principal) bool { return !p.until.IsZero() && now.After(p.until) })
+		case <-recheck.C:
+			a.Recheck(ctx)
+		}
+	}
+}
+
+// Recheck evaluates the cards that open log-ins rest on, and ends those whose
+// card is not good any more.
+func (a *Authenticator) Recheck(ctx context.Context) {
+	a.start()
+	var cards []*Principal
+	a.openMu.Lock()
+	for p := range a.open {
+		if p.peer != nil {
+			cards = append(cards, p)
+		}
+	}
+	a.openMu.Unlock()
+	for _, p := range cards {
+		if _, err := a.evaluate(ctx, p.peer); err != nil && ctx.Err() == nil {
+			a.event(p, "auth.end", err)
+			p.end(fmt.Errorf("card: %w", err))
+		}
+	}
+}
+
+// Session is an open log-in, for people.
+type Session struct {
+	Proto, Mech, Via, Remote string
+	Level                    int
+	Since                    time.Time
+}
+
+// Sessions lists the open log-ins of an account, oldest first.
+func (a *Authenticator) Sessions(id storage.AccountID) []Session {
+	a.start()
+	a.openMu.Lock()
+	defer a.openMu.Unlock()
+	var list []Session
+	for p := range a.open {
+		if p.Account == id {
+			list = append(list, Session{p.Proto, p.Mech, p.Via, p.caller.Remote.String(), p.Level, p.Since})
+		}
+	}
+	return list
+}

@@ -1,0 +1,144 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"telesphore/storage"
+)
+
+// admitted writes a log-in down, and tells the owner when it came from where
+// nobody has logged in before.
+func (a *Authenticator) admitted(ctx context.Context, p *Principal) {
+	now := time.Now()
+	a.Store.LoggedIn(p.Account, now)
+	a.event(p, "auth.ok", nil)
+	a.Logger.LogAttrs(ctx, slog.LevelInfo, "auth.ok", slog.String("proto", p.Proto), slog.String("mech", p.Mech),
+		slog.String("remote", p.caller.Remote.String()), slog.String("conn", p.caller.ConnID),
+		slog.String("account", p.Address), slog.Int("level", p.Level))
+	if !p.caller.Remote.IsValid() {
+		return
+	}
+	net := networks(p.caller.Remote)[0]
+	var known []storage.KnownNetwork
+	var contact string
+	err := a.Store.View(ctx, func(tx *storage.Tx) (err error) {
+		if known, err = tx.KnownNetworks(p.Account); err != nil {
+			return err
+		}
+		f, err := tx.Factor(p.Account)
+		if err == nil {
+			contact = f.Contact
+		}
+		return err
+	})
+	if err != nil {
+		a.Logger.WarnContext(ctx, "auth.networks not read", "account", p.Address, "err", err)
+		return
+	}
+	isKnown := slices.ContainsFunc(known, func(k storage.KnownNetwork) bool { return k.Net == net })
+	a.Store.SawNetwork(p.Account, net, now)
+	if len(known) > 0 && !isKnown && !a.limiter.trusts(net) {
+		a.event(p, "auth.new_network", nil)
+		// Its failure is logged, and no reason to refuse anybody.
+		_ = a.tell(ctx, &Notice{
+			Kind: NewNetwork, Account: p.Account, Address: p.Address, Contact: contact,
+			Proto: p.Proto, Remote: p.caller.Remote,
+		})
+	}
+}
+
+// remember tells the throttle that the account is used from the caller's
+// network: it forgets at a restart, the store does not.
+func (a *Authenticator) remember(ctx context.Context, c *Caller, d *dossier) error {
+	if d.account == nil || !c.Remote.IsValid() {
+		return nil
+	}
+	here := place{d.name, networks(c.Remote)[0]}
+	if known, _ := a.limiter.known.get(here, time.Now()); known {
+		return nil
+	}
+	return a.Store.View(ctx, func(tx *storage.Tx) error {
+		known, err := tx.KnownNetworks(d.account.ID)
+		for _, k := range known {
+			if k.Net == here.net && time.Since(k.Last) < knownFor {
+				a.limiter.known.put(here, true, k.Last.Add(knownFor))
+			}
+		}
+		return err
+	})
+}
+
+// refused writes a refusal down.
+func (a *Authenticator) refused(ctx context.Context, c *Caller, t *Attempt, account *storage.Account, err error) {
+	attrs := []slog.Attr{
+		slog.String("proto", c.Proto), slog.String("mech", t.Mech),
+		slog.String("remote", c.Remote.String()), slog.String("conn", c.ConnID),
+	}
+	e := a.entry(c, "auth.fail")
+	e.Mech, e.Outcome = t.Mech, err.Error()
+	switch {
+	case account != nil:
+		e.Account = account.Addresses[0]
+		attrs = append(attrs, slog.String("account", e.Account))
+	case t.User != "":
+		e.Unknown = a.pseudonym(t.User)
+		attrs = append(attrs, slog.String("unknown", e.Unknown))
+	}
+	attrs = append(attrs, slog.String("outcome", e.Outcome))
+	if refusal := new(Refusal); errors.As(err, &refusal) && refusal.Repeated {
+		attrs = append(attrs, slog.Bool("repeated", true))
+	}
+	a.Audit.Write(e)
+	a.Logger.LogAttrs(ctx, slog.LevelWarn, "auth.fail", attrs...)
+}
+
+// deny writes down that somebody may not do something.
+func (a *Authenticator) deny(ctx context.Context, who *Principal, what Action) {
+	a.event(who, "policy.denied", errors.New(what.String()))
+	a.Logger.LogAttrs(ctx, slog.LevelInfo, "policy.denied", slog.String("account", who.Address),
+		slog.Int("level", who.Level), slog.String("action", what.String()), slog.String("conn", who.caller.ConnID))
+}
+
+// entry begins an audit event with what is known of a connection.
+func (a *Authenticator) entry(c *Caller, event string) *storage.Event {
+	e := &storage.Event{
+		Time: time.Now(), Event: event, Proto: c.Proto, Conn: c.ConnID,
+		TLS: c.TLS.Version, Cipher: c.TLS.Cipher, Resumed: c.TLS.Resumed,
+	}
+	if c.Remote.IsValid() {
+		e.Remote = c.Remote.String()
+	}
+	if leaf := c.TLS.Peer; leaf != nil {
+		e.Serial, e.Issuer = fmt.Sprintf("%x", leaf.SerialNumber), leaf.Issuer.String()
+	}
+	return e
+}
+
+// event writes into the audit trail what a principal did, or what befell it.
+func (a *Authenticator) event(p *Principal, event string, cause error) {
+	e := a.entry(&p.caller, event)
+	e.Account, e.Actor, e.Mech, e.Level, e.Via = p.Address, p.actor, p.Mech, p.Level, p.Via
+	if p.card != nil {
+		e.Identity = p.card.Identity
+	}
+	if cause != nil {
+		e.Outcome = cause.Error()
+	}
+	a.Audit.Write(e)
+}
+
+// cardEvent writes down what was done with a card.
+func (a *Authenticator) cardEvent(p *Principal, event string, card *Card, outcome string) {
+	e := a.entry(&p.caller, event)
+	e.Account, e.Actor, e.Mech, e.Level = p.Address, p.actor, p.Mech, p.Level
+	e.Identity, e.Outcome = card.Identity, outcome
+	if card.Serial != "" {
+		e.Serial, e.Issuer = card.Serial, card.Issuer
+	}
+	a.Audit.Write(e)
+}

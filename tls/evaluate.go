@@ -1,0 +1,128 @@
+package tls
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Evaluate says whose certificate leaf is: the issuer that signed it, when
+// everything about it is good at this moment. The error is one of those above,
+// with the cause for the log.
+//
+// Only the pinned issuers count: what else the client sends, and what addresses
+// its certificate names, is the word of a stranger.
+func (a *Anchors) Evaluate(ctx context.Context, leaf *x509.Certificate) (*Issuer, error) {
+	if a == nil || leaf == nil {
+		return nil, ErrUnknownIssuer
+	}
+	refused := ErrUnknownIssuer
+	for _, p := range a.pinned {
+		// Authorities of one name and several keys exist: the signature decides.
+		if !bytes.Equal(p.cert.RawSubject, leaf.RawIssuer) || leaf.CheckSignatureFrom(p.cert) != nil {
+			continue
+		}
+		now := time.Now()
+		if err := p.check(leaf, now); err != nil {
+			refused = err // another certificate of the same key may be good
+			continue
+		}
+		if err := a.revocation(ctx, p, leaf, now); err != nil {
+			return nil, err
+		}
+		return &p.issuer, nil
+	}
+	return nil, refused
+}
+
+// check tells what is wrong with a certificate that p has signed, but for revocation.
+func (p *pinned) check(leaf *x509.Certificate, now time.Time) error {
+	switch {
+	case now.After(leaf.NotAfter):
+		return fmt.Errorf("%w on %v", ErrExpired, leaf.NotAfter)
+	case now.Before(leaf.NotBefore):
+		return fmt.Errorf("%w but from %v", ErrNotYetValid, leaf.NotBefore)
+	case now.After(p.cert.NotAfter):
+		return fmt.Errorf("%w with its issuer on %v", ErrExpired, p.cert.NotAfter)
+	case now.Before(p.cert.NotBefore):
+		return fmt.Errorf("%w: its issuer is from %v", ErrNotYetValid, p.cert.NotBefore)
+	}
+	if err := usage(leaf); err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(p.cert)
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		return fmt.Errorf("%w: %w", ErrUnknownIssuer, err)
+	}
+	if err != nil { // critical extensions, constraints on names or usage
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	return nil
+}
+
+// usage refuses what is not for logging in. A card holds a second certificate,
+// for signing documents: it has contentCommitment and no digitalSignature (RFC
+// 5280 section 4.2.1.3), and its PIN must never be asked for a log-in.
+func usage(leaf *x509.Certificate) error {
+	clientAuth := slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	switch {
+	case leaf.IsCA:
+		return fmt.Errorf("%w: it is an authority's", ErrUsage)
+	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		return fmt.Errorf("%w: no digitalSignature", ErrUsage)
+	case !clientAuth && len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) > 0:
+		return fmt.Errorf("%w: no clientAuth among its purposes", ErrUsage)
+	case !clientAuth && leaf.KeyUsage&x509.KeyUsageContentCommitment != 0:
+		return fmt.Errorf("%w: for signing documents", ErrUsage)
+	}
+	return nil
+}
+
+// revocation asks what p is configured to ask.
+func (a *Anchors) revocation(ctx context.Context, p *pinned, leaf *x509.Certificate, now time.Time) error {
+	if len(p.lists) > 0 {
+		if err := p.listed(leaf, now, a.options.Grace); err != nil {
+			return err
+		}
+	}
+	if p.ocsp != nil {
+		return a.ask(ctx, p, leaf)
+	}
+	return nil
+}
+
+// listed looks leaf up in every current list that covers it: one of them is
+// enough to revoke, none of them is not enough to accept.
+func (p *pinned) listed(leaf *x509.Certificate, now time.Time, grace time.Duration) error {
+	known, before := false, false
+	for _, l := range p.lists {
+		c, _ := l.state()
+		if c == nil || !c.covers(leaf) {
+			continue
+		}
+		revoked := c.revokes(leaf.SerialNumber)
+		if !c.current(now, grace) {
+			before = before || revoked
+			continue
+		}
+		if revoked {
+			return ErrRevoked
+		}
+		known = true
+	}
+	switch {
+	case known:
+		return nil
+	case before: // no reason to blame ourselves
+		return ErrRevoked
+	}
+	return fmt.Errorf("%w: no current list of its issuer covers it", ErrRevocationUnknown)
+}
