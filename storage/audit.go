@@ -50,6 +50,7 @@ const (
 	maxAuditText   = 512      // octets of one member: 15 of them, every octet escaped, fit into a line
 	maxAuditNumber = 1 << 53  // of a line: what every JSON reader takes exactly
 	auditChunk     = 1 << 20  // octets that are written and synced together, and one line more
+	auditLook      = 1 << 20  // octets at the end of the last file that are looked at when the trail is opened
 )
 
 // Event is one entry of the audit trail. It never holds a secret, nor a name
@@ -111,9 +112,9 @@ type Audit struct {
 	failed time.Time // when the disk error of now was logged, zero when there is none
 }
 
-// OpenAudit opens the trail in dir, or begins one. It looks at the last file
-// only: when lines there do not hold together, the trail goes on all the same,
-// after an event audit.broken. The caller sees to it that no other Audit has the
+// OpenAudit opens the trail in dir, or begins one. It looks at the end of the last
+// file only: when lines there do not hold together, the trail goes on all the
+// same, after an event audit.broken; VerifyAudit looks at all. The caller sees to it that no other Audit has the
 // directory open.
 func OpenAudit(dir string, o AuditOptions) (*Audit, error) {
 	o.FileSize = cmp.Or(max(o.FileSize, 0), 64<<20)

@@ -114,16 +114,19 @@ type auditOctets struct {
 	whole  bool   // it has its line end
 }
 
-// eachAuditLine calls f for every line of a file until f returns false. The line
-// is valid until f returns.
-func eachAuditLine(path string, f func(*auditOctets) bool) error {
+// eachAuditLine calls f for every line of a file that begins behind an offset, 0
+// for all, until f returns false. The line is valid until f returns.
+func eachAuditLine(path string, from int64, f func(*auditOctets) bool) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	if _, err := file.Seek(from, io.SeekStart); err != nil {
+		return err
+	}
 	r := bufio.NewReaderSize(file, maxAuditLine)
-	for line := new(auditOctets); ; {
+	for line := (&auditOctets{end: from}); ; {
 		octets, err := r.ReadSlice('\n')
 		size := len(octets)
 		for errors.Is(err, bufio.ErrBufferFull) {
@@ -141,6 +144,10 @@ func eachAuditLine(path string, f func(*auditOctets) bool) error {
 		line.number++
 		line.end += int64(size)
 		line.whole = err == nil
+		if from > 0 { // the rest of some line
+			from = 0
+			continue
+		}
 		if !f(line) {
 			return nil
 		}
@@ -162,7 +169,7 @@ func (a *Audit) resume() ([]*Event, error) {
 	}
 	var found []*Event
 	for i, number := range slices.Backward(files) {
-		t, err := findAuditTail(a.dir, number)
+		t, err := readAuditTail(a.dir, number)
 		if err != nil {
 			return nil, err
 		}
@@ -198,16 +205,31 @@ type auditTail struct {
 	broken *AuditBreak // the first break before end that no event audit.broken tells of yet
 }
 
-// findAuditTail reads a file to its end.
-func findAuditTail(dir string, number int) (*auditTail, error) {
+// readAuditTail looks at the end of a file, and at all of it only when something
+// is wrong there: a server that starts shall not wait for long.
+func readAuditTail(dir string, number int) (*auditTail, error) {
+	info, err := os.Stat(filepath.Join(dir, auditName(number)))
+	if err != nil {
+		return nil, err
+	}
+	if from := info.Size() - auditLook; from > 0 {
+		if t, err := findAuditTail(dir, number, from); err != nil || t.end > 0 && t.broken == nil {
+			return t, err
+		}
+	}
+	return findAuditTail(dir, number, 0)
+}
+
+// findAuditTail reads a file from an offset to its end.
+func findAuditTail(dir string, number int, from int64) (*auditTail, error) {
 	name := auditName(number)
 	t := new(auditTail)
 	var head auditHead
-	if number == 1 {
+	if number == 1 && from == 0 {
 		head = beginAudit()
 	}
 	var broken *AuditBreak // or the beginning of a torn end
-	err := eachAuditLine(filepath.Join(dir, name), func(line *auditOctets) bool {
+	err := eachAuditLine(filepath.Join(dir, name), from, func(line *auditOctets) bool {
 		t.size = line.end
 		if !line.whole {
 			return true

@@ -97,7 +97,7 @@ func (r *AuditReport) file(dir string, number int, last bool, head *auditHead, n
 	if _, err := os.Stat(filepath.Join(dir, name+auditTornSuffix)); err == nil {
 		r.Torn = append(r.Torn, name+auditTornSuffix)
 	}
-	return eachAuditLine(filepath.Join(dir, name), func(line *auditOctets) bool {
+	return eachAuditLine(filepath.Join(dir, name), 0, func(line *auditOctets) bool {
 		if !line.whole {
 			r.Unfinished = last
 			if !last {
@@ -139,7 +139,7 @@ func ReadAudit(dir string, f func(line []byte, e *Event) bool) error {
 	more := true
 	for _, number := range files {
 		name := auditName(number)
-		err := eachAuditLine(filepath.Join(dir, name), func(line *auditOctets) bool {
+		err := eachAuditLine(filepath.Join(dir, name), 0, func(line *auditOctets) bool {
 			l, err := parseAuditLine(line.octets)
 			if line.whole && err == nil {
 				more = f(line.octets, &l.Event)

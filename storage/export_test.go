@@ -63,21 +63,26 @@ func (s *Store) Flush(t testing.TB) {
 	}
 }
 
-// Spoil gives every record of a table to f: what it returns is put in its
-// place, nil deletes the record.
-func (s *Store) Spoil(t testing.TB, table byte, f func(key, value []byte) []byte) {
+// Spoil gives every record of a table to f, in the order of their keys: what
+// it returns is put in its place, nil deletes the record.
+func (s *Store) Spoil(t testing.TB, table byte, f func(value []byte) []byte) {
 	t.Helper()
-	err := s.Update(t.Context(), func(tx *Tx) error {
-		spoilt := map[string][]byte{}
-		err := tx.Scan([]byte{table}, []byte{table + 1}, func(k, v []byte) bool {
-			spoilt[string(k)] = f(bytes.Clone(k), bytes.Clone(v))
+	var keys, values [][]byte
+	err := s.View(t.Context(), func(tx *Tx) error {
+		return tx.Scan([]byte{table}, []byte{table + 1}, func(k, v []byte) bool {
+			keys, values = append(keys, bytes.Clone(k)), append(values, f(bytes.Clone(v)))
 			return true
 		})
-		for k, v := range spoilt {
-			if v == nil {
-				err = errors.Join(err, tx.delete([]byte(k)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Update(t.Context(), func(tx *Tx) (err error) {
+		for i, k := range keys {
+			if values[i] == nil {
+				err = errors.Join(err, tx.delete(k))
 			} else {
-				err = errors.Join(err, tx.put([]byte(k), v))
+				err = errors.Join(err, tx.put(k, values[i]))
 			}
 		}
 		return err

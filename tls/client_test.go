@@ -183,6 +183,33 @@ func TestCardRevokedBeforeAResumption(t *testing.T) {
 	}
 }
 
+// A resumed handshake asks for nothing: who inserts the card later must be asked.
+func TestCardInsertedAfterTheFirstConnection(t *testing.T) {
+	i := tlstest.NewIssuer(t, "igc")
+	card := i.Card(t, medecin(nil))
+	for version, number := range versions() {
+		for _, asked := range []bool{true, false} {
+			name := map[bool]string{true: "cards", false: "no cards"}[asked]
+			t.Run(version+", a server of "+name, func(t *testing.T) {
+				var a *ourtls.Anchors
+				if asked {
+					a = tlstest.Anchors(t, i)
+				}
+				d := openDoor(t, a)
+				config := d.trust.Client("")
+				config.MinVersion, config.MaxVersion = number, number
+				config.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+				d.connect(t, config)
+				config.Certificates = []tls.Certificate{card}
+				facts, _ := d.connect(t, config)
+				if facts.Resumed == asked || (facts.Peer != nil) != asked {
+					t.Errorf("facts %+v", facts)
+				}
+			})
+		}
+	}
+}
+
 // A certificate is public: whoever has not its key cannot show it.
 func TestCertificateWithoutItsKeyIsNoCard(t *testing.T) {
 	i := tlstest.NewIssuer(t, "igc")

@@ -11,8 +11,8 @@ import (
 )
 
 // Evaluate says whose certificate leaf is: the issuer that signed it, when
-// everything about it is good at this moment. The error is one of those above,
-// with the cause for the log.
+// everything about it is good at this moment. It must not be changed. The error
+// is one of ErrUnknownIssuer to ErrRevocationUnknown with the cause for the log.
 //
 // Only the pinned issuers count: what else the client sends, and what addresses
 // its certificate names, is the word of a stranger.

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,14 +19,25 @@ import (
 type publisher struct {
 	*httptest.Server
 	handler http.HandlerFunc // replaced between two looks
-	asked   []*http.Request
+
+	mu    sync.Mutex // guards asked
+	asked []*http.Request
+}
+
+// questions returns what was asked so far.
+func (p *publisher) questions() []*http.Request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.asked)
 }
 
 func publish(t *testing.T) *publisher {
 	t.Helper()
 	p := &publisher{}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
 		p.asked = append(p.asked, r)
+		p.mu.Unlock()
 		p.handler(w, r)
 	}))
 	t.Cleanup(p.Close)
@@ -53,7 +66,7 @@ func TestFetchedListIsKeptForTheNextStart(t *testing.T) {
 	options := ourtls.AnchorOptions{Dir: filepath.Join(t.TempDir(), "lists")}
 	a := openFetched(t, i, options)
 	expect(t, a, card.Leaf, ourtls.ErrRevocationUnknown)
-	if len(p.asked) != 0 {
+	if len(p.questions()) != 0 {
 		t.Error("fetched before Run")
 	}
 
@@ -109,8 +122,8 @@ func TestListIsNotFetchedTwice(t *testing.T) {
 	for range 3 {
 		tlstest.Refresh(t, a)
 	}
-	if changes != 1 || len(p.asked) != 3 || p.asked[2].Header.Get("If-None-Match") == "" {
-		t.Errorf("%d changes, %d questions", changes, len(p.asked))
+	if changes != 1 || len(p.questions()) != 3 || p.questions()[2].Header.Get("If-None-Match") == "" {
+		t.Errorf("%d changes, %d questions", changes, len(p.questions()))
 	}
 	expect(t, a, i.Card(t, medecin(nil)).Leaf, nil)
 }
@@ -207,6 +220,9 @@ func TestListsThatCannotBeFetched(t *testing.T) {
 			if err := a.Refresh(t.Context()); (err == nil) != c.good {
 				t.Errorf("got %v", err)
 			}
+			if len(p.questions()) > 3 {
+				t.Errorf("asked %d times", len(p.questions()))
+			}
 			want := ourtls.ErrRevocationUnknown
 			if c.good {
 				want = nil
@@ -217,7 +233,7 @@ func TestListsThatCannotBeFetched(t *testing.T) {
 			}
 		})
 	}
-	if len(elsewhere.asked) != 0 {
+	if len(elsewhere.questions()) != 0 {
 		t.Error("another host was asked")
 	}
 }

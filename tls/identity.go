@@ -86,8 +86,29 @@ func (i *Identity) Server(a *Anchors) *Config {
 	if pool := a.pool(); pool != nil {
 		c.ClientAuth = tls.RequestClientCert
 		c.ClientCAs = pool // so that clients prompt nobody who has no card of ours
+		askAgain(c)
 	}
 	return c
+}
+
+// askAgain has only those sessions resumed in which a certificate was shown. A
+// resumed handshake does not ask for one, so whoever inserts the card after the
+// first connection would not be asked until the session is forgotten.
+func askAgain(c *Config) {
+	shown := []byte("certificate")
+	c.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		if len(state.PeerCertificates) > 0 {
+			session.Extra = append(session.Extra, shown)
+		}
+		return c.EncryptTicket(state, session)
+	}
+	c.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := c.DecryptTicket(ticket, state)
+		if err != nil || session == nil || len(session.Extra) == 0 {
+			return nil, err
+		}
+		return session, nil
+	}
 }
 
 // choose picks the first certificate that the client can verify and that has

@@ -73,6 +73,26 @@ func TestBadListNeverReplacesAGoodOne(t *testing.T) {
 			return i.List(t, func(l *x509.RevocationList) { l.ThisUpdate = time.Now().Add(10 * time.Minute) })
 		}},
 		{"delta", func(t *testing.T) []byte { return i.List(t, with(oidDelta, 2, 1, 1)) }},
+		{"delta that does not insist", func(t *testing.T) []byte {
+			return i.List(t, func(l *x509.RevocationList) {
+				l.ExtraExtensions = []pkix.Extension{{Id: oidDelta, Value: []byte{2, 1, 1}}}
+			})
+		}},
+		{"of the same key, another name", func(t *testing.T) []byte {
+			cert, _, err := other.PEM()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, key, err := i.PEM()
+			if err != nil {
+				t.Fatal(err)
+			}
+			renamed, err := ourtls.ParseAuthority(cert, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return (&tlstest.Issuer{Authority: renamed}).List(t, number)
+		}},
 		{"authorities only", func(t *testing.T) []byte { return i.List(t, with(oidPoint, 0x30, 3, 0x82, 1, 0xff)) }},
 		{"some reasons", func(t *testing.T) []byte { return i.List(t, with(oidPoint, 0x30, 4, 0x83, 2, 1, 0x40)) }},
 		{"indirect", func(t *testing.T) []byte { return i.List(t, with(oidPoint, 0x30, 3, 0x84, 1, 0xff)) }},

@@ -182,7 +182,7 @@ func TestAppPasswordIsRefused(t *testing.T) {
 // guesses at the password locks no program out.
 func TestAppPasswordsCountApart(t *testing.T) {
 	l := newLab(t, right)
-	l.Throttle = Throttle{Free: 3, PerMinute: 20, Strangers: 1000}
+	l.limiter = newLimiter(Throttle{Free: 3, PerMinute: 20, Strangers: 1000})
 	secret, _ := makeApp(t, l, NewAppPassword{})
 	begin := time.Now()
 	for i := range 3 {

@@ -86,7 +86,7 @@ type Authenticator struct {
 	hashes  *hasher
 	cache   *recent[[32]byte, storage.AccountID]
 	limiter *limiter
-	alerts  *recent[storage.AccountID, bool] // who was shown an Alert less than an hour ago
+	alerts  *recent[storage.AccountID, bool] // who was shown an alert less than an hour ago
 
 	openMu sync.Mutex // guards open
 	open   map[*Principal]struct{}

@@ -286,10 +286,18 @@ func (a *Authenticator) send(ctx context.Context, n *Notice) error {
 	if err != nil || n.Code == "" {
 		return err
 	}
-	if err := a.tell(ctx, n); err != nil {
-		return ErrNoCourier
+	if a.tell(ctx, n) == nil {
+		return nil
 	}
-	return nil
+	err = a.Store.Update(ctx, func(tx *storage.Tx) error {
+		ch, err := tx.Challenge(n.Account)
+		if err != nil || ch == nil || len(ch.Sent) == 0 {
+			return err
+		}
+		ch.Sent, ch.Void = ch.Sent[:len(ch.Sent)-1], true // nothing was sent
+		return tx.PutChallenge(n.Account, ch)
+	})
+	return errors.Join(ErrNoCourier, err)
 }
 
 // forgive lets codes count again, since a card has opened the account.

@@ -59,10 +59,11 @@ func (a *Authenticator) mayManage(ctx context.Context, who *Principal) error {
 
 // notice begins what the owner is told of a change.
 func (a *Authenticator) notice(kind Kind, who *Principal, contact string) *Notice {
-	return &Notice{
-		Kind: kind, Account: who.Account, Address: who.Address, Contact: contact,
-		Proto: who.Proto, Remote: who.caller.Remote,
+	n := &Notice{Kind: kind, Account: who.Account, Address: who.Address, Contact: contact, Remote: who.caller.Remote}
+	if who.actor == "" {
+		n.Proto = who.Proto
 	}
+	return n
 }
 
 // contact is where the owner of an account reads mail outside, "" for nowhere.
@@ -84,6 +85,9 @@ func (a *Authenticator) contact(ctx context.Context, id storage.AccountID) (cont
 // linked at its first use: the one named by expected, or for Cards.Window any
 // when expected is empty.
 func (a *Authenticator) NewAccount(ctx context.Context, account *storage.Account, password, expected, actor string) error {
+	if err := a.CheckPolicy(account.Addresses[0], password); err != nil {
+		return err
+	}
 	phc, err := a.Hash(password)
 	if err != nil {
 		return err
@@ -311,6 +315,7 @@ func (a *Authenticator) SwitchCodesOn(ctx context.Context, who *Principal, code 
 		}
 		contact = ch.Contact
 		f.Contact, f.CodesOn, f.Since, f.By = ch.Contact, true, now, cmp.Or(who.actor, "owner")
+		f.Secret, f.Recovery = nil, nil // one or the other
 		if err := tx.PutFactor(who.Account, f); err != nil {
 			return err
 		}
@@ -382,7 +387,7 @@ func (a *Authenticator) ConfirmTOTP(ctx context.Context, who *Principal, secret,
 		if err != nil {
 			return err
 		}
-		f.Secret, f.LastStep, f.Recovery = key, step, hashes
+		f.Secret, f.LastStep, f.Recovery, f.CodesOn = key, step, hashes, false
 		f.Since, f.By = time.Now(), cmp.Or(who.actor, "owner")
 		if err := tx.PutFactor(who.Account, f); err != nil {
 			return err

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -25,6 +26,17 @@ const (
 	AppPasswordMade                    // an application password was made
 	AppPasswordRemoved                 // one was removed
 )
+
+func (k Kind) String() string {
+	names := []string{
+		"log-in code", "contact code", "card linked", "card renewed", "card removed", "card mismatch", "new network",
+		"codes on", "codes off", "application password made", "application password removed",
+	}
+	if k < 1 || int(k) > len(names) {
+		return fmt.Sprintf("kind %d", int(k))
+	}
+	return names[k-1]
+}
 
 // Notice is something that the owner of an account should know. It holds nothing
 // of any message.
@@ -53,7 +65,7 @@ func (a *Authenticator) tell(ctx context.Context, n *Notice) error {
 	}
 	err := a.Notify(ctx, n)
 	if err != nil {
-		a.Logger.WarnContext(ctx, "auth.notice not sent", "kind", int(n.Kind), "account", n.Address, "err", err)
+		a.Logger.WarnContext(ctx, "auth.notice not sent", "kind", n.Kind, "account", n.Address, "err", err)
 	}
 	return err
 }

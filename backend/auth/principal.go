@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,10 +23,6 @@ type Principal struct {
 	Since   time.Time
 	Via     string // "grant 3", "application password 7", ...; "" for the account's own credentials
 
-	// Alert is something that the person should be shown now, in the server's
-	// language and in ASCII; mostly "".
-	Alert string
-
 	caller Caller
 	actor  string            // who acts for the account, "" for its owner
 	card   *Card             // that the log-in rests on, nil for none
@@ -33,11 +30,26 @@ type Principal struct {
 	grant  uint32            // that it rests on, 0 for none
 	app    uint32            // application password that it rests on, 0 for none
 	until  time.Time         // zero for no end
+	alert  string            // what the person should be shown, "" for nothing
 
 	a     *Authenticator
 	mu    sync.Mutex // guards what follows
 	over  error
 	onEnd func()
+}
+
+// Alert is something that the person should be shown now, in the server's language
+// and in ASCII; mostly "". A door that can show it asks, since an account is told
+// at most once an hour: programs open many connections.
+func (p *Principal) Alert() string {
+	if p.alert == "" || p.a == nil {
+		return ""
+	}
+	if _, shown := p.a.alerts.get(p.Account, time.Now()); shown {
+		return ""
+	}
+	p.a.alerts.put(p.Account, true, time.Now().Add(time.Hour))
+	return p.alert
 }
 
 // Err says why the log-in is over; nil while it lasts. Doors look at it before
@@ -167,5 +179,6 @@ func (a *Authenticator) Sessions(id storage.AccountID) []Session {
 			list = append(list, Session{p.Proto, p.Mech, p.Via, p.caller.Remote.String(), p.Level, p.Since})
 		}
 	}
+	slices.SortFunc(list, func(x, y Session) int { return x.Since.Compare(y.Since) })
 	return list
 }

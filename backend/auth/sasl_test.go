@@ -206,7 +206,7 @@ func FuzzExchange(f *testing.F) {
 	l := newLab(f, right)
 	l.Logger = slog.New(slog.DiscardHandler)
 	l.SCRAM.Iterations = 4096
-	l.Throttle = Throttle{PerMinute: 1 << 30, PerDay: 1 << 30, Free: 1 << 30, Strangers: 1 << 30}
+	l.limiter = newLimiter(Throttle{PerMinute: 1 << 30, PerDay: 1 << 30, Free: 1 << 30, Strangers: 1 << 30})
 	l.Tokens = []TokenVerifier{issuer{}}
 	mechs := []string{"EXTERNAL", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"}
 	for i := range mechs {

@@ -47,6 +47,32 @@ func (a *Authenticator) makeVerifier(tx *storage.Tx, id storage.AccountID, passw
 	return deriveVerifier(prepared, salt[:], a.SCRAM.Iterations)
 }
 
+// renewOwn makes the verifier of an account's own password, which has just been right,
+// when there is none or SCRAM.Iterations was changed. Failing to is no reason to
+// refuse anybody.
+func (a *Authenticator) renewOwn(ctx context.Context, account *storage.Account, password string) {
+	if a.SCRAM.Off || a.SCRAM.AppPasswordsOnly {
+		return
+	}
+	var v *storage.Verifier
+	err := a.Store.View(ctx, func(tx *storage.Tx) (err error) {
+		v, err = tx.PasswordVerifier(account.ID)
+		return err
+	})
+	if err == nil && (v == nil || v.Iterations != uint32(a.SCRAM.Iterations)) {
+		err = a.Store.Update(ctx, func(tx *storage.Tx) error {
+			now, err := tx.Account(account.ID)
+			if err != nil || now.Epoch != account.Epoch {
+				return err // the password changed meanwhile: leave it
+			}
+			return a.putVerifier(tx, account.ID, password)
+		})
+	}
+	if err != nil && !errors.Is(err, ErrCharacters) {
+		a.Logger.WarnContext(ctx, "auth.renew failed", "account", account.Addresses[0], "err", err)
+	}
+}
+
 func deriveVerifier(prepared string, salt []byte, iterations int) (v storage.Verifier, err error) {
 	salted, err := pbkdf2.Key(sha256.New, prepared, salt, iterations, sha256.Size)
 	if err != nil {

@@ -155,6 +155,7 @@ func TestScramBinding(t *testing.T) {
 
 func TestFormOfScramMessages(t *testing.T) {
 	l := newScramLab(t)
+	l.limiter = newLimiter(Throttle{PerMinute: 100, Free: 100})
 	for _, first := range []string{
 		"", "n", "n,,", "n,,n=x", "n,,r=y,n=x", "n,,m=e,n=x,r=y", ",,n=x,r=y", "x,,n=x,r=y", "n,x,n=x,r=y", "n,a==,n=x,r=y",
 		"n,,n=,r=y", "n,,n=x=y,r=y", "n,,n=x,r=", "n,,n=x,r=\x01", "n,,n=x,r=é", "n,,n=x\xff,r=y", "n,,n=x,r=" + strings.Repeat("y", maxSCRAM),
@@ -362,9 +363,8 @@ func TestScramChangeBeforeTheEnd(t *testing.T) {
 // Guesses by SCRAM and by PLAIN are guesses of one password.
 func TestScramGuessesCount(t *testing.T) {
 	l := newScramLab(t)
-	l.Throttle = Throttle{PerMinute: 6, Free: 100}
+	l.limiter = newLimiter(Throttle{PerMinute: 6, Free: 100})
 	const mech = "SCRAM-SHA-256"
-	l.limiter = newLimiter(l.Throttle)
 	for i := range 6 {
 		if i%2 == 0 {
 			if got := l.try(user, strings.Repeat("x", i+1)); got != BadCredentials {
@@ -400,19 +400,26 @@ func TestScramExpiredAppPasswordIsNoGuess(t *testing.T) {
 }
 
 // Verifiers are good for one number of iterations. After that was changed,
-// an application password gets a new one when it is next sent as a whole.
-func TestScramIterationsChange(t *testing.T) {
-	l := newScramLab(t)
-	secret, _ := makeApp(t, l, NewAppPassword{})
+// a secret gets a new one when it is next sent as a whole. So does a password that
+// was set before there was SCRAM.
+func TestScramVerifiersAreRenewed(t *testing.T) {
+	l := newLab(t, right)
+	app, _ := makeApp(t, l, NewAppPassword{})
 	const mech = "SCRAM-SHA-256"
 	l.SCRAM.Iterations = 5000
-	if _, _, err := converse(t, l, caller(), mech, client(t, mech, user, secret, "", "")); !errors.Is(err, errProof) {
-		t.Errorf("before: %v", err)
+	for _, secret := range []string{right, app} {
+		if _, _, err := converse(t, l, caller(), mech, client(t, mech, user, secret, "", "")); !errors.Is(err, errProof) {
+			t.Errorf("%s, before: %v", secret, err)
+		}
 	}
-	if _, code := logIn(t, l, caller(), user, strings.ToUpper(secret)); code != 0 {
-		t.Fatal(code)
+	for _, secret := range []string{right, strings.ToUpper(app)} {
+		if _, code := logIn(t, l, caller(), user, secret); code != 0 {
+			t.Fatal(code)
+		}
 	}
-	if _, _, err := converse(t, l, caller(), mech, client(t, mech, user, secret, "", "")); err != nil {
-		t.Errorf("afterwards: %v", err)
+	for _, secret := range []string{right, app} {
+		if _, _, err := converse(t, l, caller(), mech, client(t, mech, user, secret, "", "")); err != nil {
+			t.Errorf("%s, afterwards: %v", secret, err)
+		}
 	}
 }

@@ -42,7 +42,7 @@ type Token struct {
 
 // maxToken is how many octets a token has at most, and maxBearer the response around it.
 const (
-	maxToken  = 12 << 10
+	maxToken  = 8 << 10 // in base64 it fits the 12,288 octets of RFC 4954 section 4
 	maxBearer = maxToken + 1024
 )
 

@@ -223,7 +223,7 @@ func TestIssuerThatDoesNotAnswer(t *testing.T) {
 // Wrong tokens are nobody's guesses: no limit is reached, no answer waits.
 func TestTokensDoNotCount(t *testing.T) {
 	l, _ := newTokenLab(t)
-	l.Throttle = Throttle{PerMinute: 2, Free: 1}
+	l.limiter = newLimiter(Throttle{PerMinute: 2, Free: 1})
 	for range 20 {
 		_, _, err := talk(t, l, caller(), "XOAUTH2", xoauth2(user, "unheard-of"), "")
 		if codeOf(t, err) != BadCredentials {

@@ -166,6 +166,7 @@ func (a *Authenticator) check(ctx context.Context, name string, account *storage
 	}
 	a.cache.put(tag, account.ID, time.Now().Add(a.CacheFor))
 	a.rehash(ctx, account, *matched)
+	a.renewOwn(ctx, account, *matched)
 	return true, nil
 }
 
@@ -212,11 +213,7 @@ func (a *Authenticator) settle(ctx context.Context, c *Caller, t *Attempt, accou
 	p := &Principal{
 		Account: account.ID, Address: account.Addresses[0], Level: cl.level, Epoch: account.Epoch,
 		Mech: t.Mech, Proto: c.Proto, Since: time.Now(), Via: cl.via,
-		caller: *c, card: cl.card, peer: cl.peer, grant: cl.grant, app: cl.app, until: cl.until,
-	}
-	if _, shown := a.alerts.get(p.Account, time.Now()); cl.alert != "" && !shown {
-		a.alerts.put(p.Account, true, time.Now().Add(time.Hour))
-		p.Alert = cl.alert
+		caller: *c, card: cl.card, peer: cl.peer, grant: cl.grant, app: cl.app, until: cl.until, alert: cl.alert,
 	}
 	a.register(p)
 	a.admitted(ctx, p)

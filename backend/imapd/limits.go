@@ -45,8 +45,8 @@ func DefaultLimits() Limits {
 		PerAccount:   50,
 		Failures:     6, // Thunderbird sends one wrong password three times
 		BadCommands:  20,
-		Handshake:    30 * time.Second,
-		LogIn:        time.Minute,
+		Handshake:    2 * time.Minute,
+		LogIn:        3 * time.Minute, // a handshake with its PIN is in it
 		Idle:         30 * time.Minute,
 		Stall:        2 * time.Minute,
 		Write:        time.Minute,

@@ -171,8 +171,8 @@ func (s *session) openAccount(who *auth.Principal) (string, error) {
 	s.log.Info("logged in", "mech", who.Mech, "level", who.Level,
 		"tls", s.caller.TLS.Version, "resumed", s.caller.TLS.Resumed)
 	s.caller, s.alerted = nil, ""
-	if who.Alert != "" {
-		writeAlert(&s.out, "OK", who.Alert)
+	if alert := who.Alert(); alert != "" {
+		writeAlert(&s.out, "OK", alert)
 	}
 	return "[CAPABILITY " + s.capabilities() + "] Logged in", nil
 }

@@ -11,6 +11,11 @@
 // numbers mean positions in it, and only refresh changes it. Nothing is ever
 // written to the network from inside a View or Update of the store. Codes and
 // texts that clients see in place of errors are made in errors.go alone.
+//
+// Who a client is, and whether we know it well enough to show what is in
+// mailboxes, is package auth's to say. A log-in may end from that side, when a card
+// is revoked for instance: the wait for the client is then broken off, and the
+// session says BYE.
 package imapd
 
 import (

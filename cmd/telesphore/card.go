@@ -253,11 +253,11 @@ func windowText(w *admind.Window) string {
 	case w == nil:
 		return "none is linked at its first use: telesphore card window allows it"
 	case w.Expect != "" && w.Until.IsZero():
-		return "only " + plain(w.Expect) + " is linked at its first use with the password"
+		return "only " + plain(w.Expect) + " is linked at its first use"
 	case w.Expect != "":
-		return "only " + plain(w.Expect) + " is linked at its first use with the password, until " + when(w.Until)
+		return "only " + plain(w.Expect) + " is linked at its first use, until " + when(w.Until)
 	}
-	return "any is linked at its first use with the password, until " + when(w.Until)
+	return "any is linked at its first use, until " + when(w.Until)
 }
 
 // count is a number of things.

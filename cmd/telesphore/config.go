@@ -162,6 +162,7 @@ func (c *Config) storeSettings() []setting {
 		{key: "storage.segment_size", value: (*Size)(&c.Bodies.SegmentSize)},
 
 		{key: "audit.file_size", value: (*Size)(&c.Audit.FileSize)},
+		{key: "audit.queue", value: &c.Audit.Queue},
 		{key: "audit.sync", value: (*Duration)(&c.Audit.Every)},
 	}
 }
@@ -345,7 +346,7 @@ func defaultConfig() *Config {
 			Refresh: 15 * time.Minute, ListSize: 64 << 20, Timeout: 30 * time.Second, Answers: 10_000,
 			AnswerFor: time.Hour, PerAccount: 5, Window: 14 * 24 * time.Hour, Recheck: 15 * time.Minute,
 		},
-		Audit: storage.AuditOptions{FileSize: 64 << 20, Every: time.Second},
+		Audit: storage.AuditOptions{FileSize: 64 << 20, Every: time.Second, Queue: 10_000},
 	}
 	apps := auth.DefaultAppPasswordLimits()
 	p := &c.Auth.AppPasswords

@@ -78,7 +78,7 @@ func (s *server) open(ctx context.Context) (err error) {
 	audit := c.Audit
 	audit.Logger = logger
 	if s.audit, err = storage.OpenAudit(c.file(auditDir), audit); err != nil {
-		return fmt.Errorf("open the audit trail: %w", err)
+		return err
 	}
 	s.onClose(s.audit.Close)
 	router := &backend.Router{

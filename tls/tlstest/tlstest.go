@@ -1,5 +1,5 @@
 // Package tlstest is throw-away trust for tests: an authority, servers that it
-// vouches for, clients that believe it.
+// vouches for, clients that believe it, and issuers of cards with their lists.
 //
 // Everything lives in memory and in the test's temporary directory.
 package tlstest
