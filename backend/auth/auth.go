@@ -75,8 +75,9 @@ type Authenticator struct {
 	Grants       GrantLimits
 	AppPasswords AppPasswordLimits
 	SCRAM        SCRAMOptions
-	Tokens       []TokenVerifier // of XOAUTH2 and OAUTHBEARER, asked in order
-	TokenSession time.Duration   // a log-in by token lasts at most; default 4 hours
+	Tokens       []TokenVerifier     // of XOAUTH2 and OAUTHBEARER, asked in order
+	Hidden       map[string][]string // SASL mechanisms that are not offered, by Caller.Proto
+	TokenSession time.Duration       // a log-in by token lasts at most; default 4 hours
 
 	Throttle Throttle // limits for guesses
 
@@ -88,8 +89,11 @@ type Authenticator struct {
 	limiter *limiter
 	alerts  *recent[storage.AccountID, bool] // who was shown an alert less than an hour ago
 
-	openMu sync.Mutex // guards open
-	open   map[*Principal]struct{}
+	strays *recent[string, bool] // unexpected cards that their owners were told of less than a day ago
+
+	placeMu sync.Mutex // held from the look whether a network is new until it is known
+	openMu  sync.Mutex // guards open
+	open    map[*Principal]struct{}
 }
 
 // start fills in the defaults and what only memory holds.
@@ -123,6 +127,7 @@ func (a *Authenticator) start() {
 		a.hashes = newHasher(a.MaxHashes, a.MaxQueue)
 		a.cache = newRecent[[32]byte, storage.AccountID](a.CacheSize)
 		a.alerts = newRecent[storage.AccountID, bool](a.CacheSize)
+		a.strays = newRecent[string, bool](a.CacheSize)
 		a.limiter = newLimiter(a.Throttle)
 		a.open = make(map[*Principal]struct{})
 	})

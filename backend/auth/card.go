@@ -28,7 +28,7 @@ type Card struct {
 // CardRule says where in a person's certificate the identity stands.
 type CardRule struct {
 	Attribute string         // OID of an attribute of the subject; default "2.5.4.3", the common name
-	Pattern   *regexp.Regexp // what the whole value must look like; default 12 digits, the type digit and the number
+	Pattern   *regexp.Regexp // what the value must look like, anchored at both ends; default 12 digits, the type digit and the number
 }
 
 // CardRules are about cards. A zero field means the default it names.
@@ -179,7 +179,8 @@ func (a *Authenticator) cardRefusal(ctx context.Context, cause error) error {
 	return &Refusal{Code: code, Cause: cause, Text: a.phrases().card(cause)}
 }
 
-// openedBy lists the accounts that a card opens, in the order they were linked.
+// openedBy lists the accounts that a card opens, in the order they were linked; those
+// that are switched off come last, since the first one is meant when none is named.
 func (a *Authenticator) openedBy(ctx context.Context, card *Card) (theirs []*storage.Account, err error) {
 	err = a.Store.View(ctx, func(tx *storage.Tx) error {
 		theirs = nil
@@ -196,39 +197,55 @@ func (a *Authenticator) openedBy(ctx context.Context, card *Card) (theirs []*sto
 				theirs = append(theirs, account)
 			}
 		}
+		slices.SortStableFunc(theirs, func(x, y *storage.Account) int {
+			return cmp.Compare(inUse(y), inUse(x))
+		})
 		return nil
 	})
 	return theirs, err
 }
 
+// inUse is 1 for an account that can be logged in to.
+func inUse(account *storage.Account) int {
+	if account.State == storage.Active {
+		return 1
+	}
+	return 0
+}
+
 // byLink is what a linked card is worth. It notes the use, and a new certificate.
 func (a *Authenticator) byLink(ctx context.Context, c *Caller, account *storage.Account, card *Card) *claim {
 	a.Store.UsedCard(account.ID, card.Identity, time.Now())
-	if err := a.renew(ctx, account, card); err != nil {
+	if err := a.renew(ctx, c, account, card); err != nil {
 		a.Logger.WarnContext(ctx, "auth.card renewal not noted", "account", account.Addresses[0], "err", err)
 	}
 	return &claim{level: LevelCard, card: card, peer: c.TLS.Peer}
 }
 
 // renew notes that a linked card has a newer certificate, and tells the owner.
-func (a *Authenticator) renew(ctx context.Context, account *storage.Account, card *Card) error {
+func (a *Authenticator) renew(ctx context.Context, c *Caller, account *storage.Account, card *Card) error {
 	known, contact, err := a.linked(ctx, account.ID, card.Identity)
 	if err != nil || known == nil || known.Serial == card.Serial || !card.NotAfter.After(known.NotAfter) {
 		return err
 	}
+	noted := false
 	err = a.Store.Update(ctx, func(tx *storage.Tx) error {
+		noted = false
 		cards, err := tx.Cards(account.ID)
 		for _, k := range cards {
-			if k.Identity == card.Identity && err == nil {
+			if err == nil && k.Identity == card.Identity && card.NotAfter.After(k.NotAfter) { // another connection may have been faster
 				k.Serial, k.Issuer, k.NotAfter, k.Holder = card.Serial, card.Issuer, card.NotAfter, card.Holder
-				err = tx.PutCard(account.ID, &k)
+				noted, err = true, tx.PutCard(account.ID, &k)
 			}
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil || !noted {
 		return err
 	}
+	e := a.entry(c, "card.renew")
+	e.Account, e.Identity = account.Addresses[0], card.Identity
+	a.Audit.Write(e)
 	_ = a.tell(ctx, &Notice{ // its failure is logged
 		Kind: CardRenewed, Account: account.ID, Address: account.Addresses[0], Contact: contact, Card: card.Holder,
 	})
@@ -278,9 +295,9 @@ func (a *Authenticator) besideSecret(ctx context.Context, c *Caller, account *st
 	case slices.ContainsFunc(theirs, func(x *storage.Account) bool { return x.ID == account.ID }):
 	case len(theirs) > 0:
 		return &Refusal{Code: BadCredentials, Cause: errNotTheirs}
-	case card.Organisation || cl.app != 0 || cl.token:
+	case card.Organisation || cl.app != 0 || cl.token || cl.stale != nil:
 		// An organisation's certificate is linked by an administrator, and whoever has
-		// an application password or a token has not shown the person's own.
+		// an application password, a token or an old code has not shown the person's own.
 		return nil
 	default:
 		linked, err := a.firstUse(ctx, c, account, card)
@@ -293,7 +310,7 @@ func (a *Authenticator) besideSecret(ctx context.Context, c *Caller, account *st
 		}
 	}
 	by := a.byLink(ctx, c, account, card)
-	cl.level, cl.card, cl.peer = by.level, by.card, by.peer
+	cl.level, cl.card, cl.peer, cl.until = by.level, by.card, by.peer, time.Time{}
 	return nil
 }
 
@@ -346,6 +363,12 @@ func (a *Authenticator) firstUse(ctx context.Context, c *Caller, account *storag
 	e := a.entry(c, event)
 	e.Account, e.Identity = n.Address, card.Identity
 	a.Audit.Write(e)
+	stray := fmt.Sprintf("%d|%s", account.ID, card.Identity)
+	if _, known := a.strays.get(stray, time.Now()); mismatch && known {
+		return false, nil // programs open many connections
+	} else if mismatch {
+		a.strays.put(stray, true, time.Now().Add(24*time.Hour))
+	}
 	_ = a.tell(ctx, n) // its failure is logged
 	return linked, nil
 }

@@ -81,8 +81,11 @@ func (a *Authenticator) withCode(ctx context.Context, c *Caller, d *dossier, mec
 	return a.redeem(ctx, c, d, right.code, mech)
 }
 
-// errWrongCode is for the log; the stranger learns that something was wrong.
-var errWrongCode = errors.New("right password, wrong code")
+// What the log says of codes. The stranger learns only that something was wrong.
+var (
+	errWrongCode = errors.New("right password, wrong code")
+	errStopped   = errors.New("right password, but too many codes were wrong")
+)
 
 // redeem spends a code and makes a grant of the whole secret, in one change:
 // of two who present one code at the same time, the second one finds it spent, or
@@ -120,6 +123,9 @@ func (a *Authenticator) redeem(ctx context.Context, c *Caller, d *dossier, code,
 		}
 		return err
 	})
+	if errors.Is(err, errStopped) { // whoever knows the password learns that without a code too
+		return nil, &Refusal{Code: TooWeak, Cause: errStopped, Text: a.phrases().CodesOff}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -144,17 +150,18 @@ func (a *Authenticator) spend(tx *storage.Tx, id storage.AccountID, code string,
 	if err != nil {
 		return "", err
 	}
-	if a.stopped(f, now) {
-		return "", nil
+	if a.stopped(f) {
+		return "", errStopped
 	}
 	ch, err := tx.Challenge(id)
-	if err != nil {
-		return "", err
-	}
-	if f.Secret == nil && underWay(ch, f.Contact, now) {
-		kind, err = a.spendMailed(tx, id, ch, code)
-	} else if f.Secret != nil {
+	switch {
+	case err != nil:
+	case f.Secret != nil:
 		kind = spendTOTP(f, code, now)
+	case underWay(ch, f.Contact, now):
+		kind, err = a.spendMailed(tx, id, ch, code)
+	default:
+		return "", nil // nothing to guess: a program with an old code must not stop the codes
 	}
 	if err != nil {
 		return "", err
@@ -167,10 +174,9 @@ func (a *Authenticator) spend(tx *storage.Tx, id storage.AccountID, code string,
 	return kind, tx.PutFactor(id, f)
 }
 
-// stopped says whether so many codes were wrong today that none is heard.
-func (a *Authenticator) stopped(f *storage.Factor, now time.Time) bool {
-	return f.WrongDay == now.Unix()/86400 && f.Wrong >= a.Codes.WrongDay
-}
+// stopped says whether so many codes were wrong in a day that none is heard before a
+// card has opened the account.
+func (a *Authenticator) stopped(f *storage.Factor) bool { return f.Wrong >= a.Codes.WrongDay }
 
 // spendMailed compares a code with the one under way.
 func (a *Authenticator) spendMailed(tx *storage.Tx, id storage.AccountID, ch *storage.Challenge, code string) (kind string, err error) {
@@ -226,7 +232,7 @@ func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.
 	switch {
 	case err != nil:
 		return &Refusal{Code: Unavailable, Cause: err}
-	case a.stopped(f, time.Now()):
+	case a.stopped(f):
 		return &Refusal{Code: TooWeak, Text: a.phrases().CodesOff}
 	case f.Secret != nil:
 		return &Refusal{Code: CodeNeeded, Text: a.phrases().CodeTOTP}
@@ -252,6 +258,7 @@ func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.
 // moment ago and is good still, that is enough. ErrTooSoon when there is none and
 // none can be sent now.
 func (a *Authenticator) send(ctx context.Context, n *Notice) error {
+	var good bool
 	err := a.Store.Update(ctx, func(tx *storage.Tx) error {
 		now := time.Now()
 		n.Code = ""
@@ -260,7 +267,7 @@ func (a *Authenticator) send(ctx context.Context, n *Notice) error {
 			return err
 		}
 		ch := old
-		good := underWay(old, n.Contact, now)
+		good = underWay(old, n.Contact, now)
 		if !good {
 			ch = &storage.Challenge{Contact: n.Contact, Created: now, Expires: now.Add(a.Codes.Life)}
 			_, _ = rand.Read(ch.ID[:]) // never fails
@@ -294,7 +301,8 @@ func (a *Authenticator) send(ctx context.Context, n *Notice) error {
 		if err != nil || ch == nil || len(ch.Sent) == 0 {
 			return err
 		}
-		ch.Sent, ch.Void = ch.Sent[:len(ch.Sent)-1], true // nothing was sent
+		ch.Sent = ch.Sent[:len(ch.Sent)-1] // nothing was sent
+		ch.Void = ch.Void || !good         // but an earlier mail may have arrived
 		return tx.PutChallenge(n.Account, ch)
 	})
 	return errors.Join(ErrNoCourier, err)

@@ -72,20 +72,20 @@ func (a *Authenticator) GrantOver(g *storage.Grant) bool {
 }
 
 // granted lets in who presents the secret of a grant. When the grant is over,
-// the password is known to be right and only a new code is wanted. Nil and nil
-// mean that the secret is of no grant.
-func (a *Authenticator) granted(ctx context.Context, c *Caller, d *dossier) (*claim, error) {
+// the password is known to be right, and only a card or a new code is wanted. Nil
+// means that the secret is of no grant.
+func (a *Authenticator) granted(c *Caller, d *dossier) *claim {
 	if len(d.grants) == 0 || !on(d.factor) {
-		return nil, nil
+		return nil
 	}
 	now := time.Now()
 	for i := range d.grants {
 		if g := &d.grants[i]; a.Grants.lives(g, c.Remote, now) {
 			a.Store.UsedGrant(d.account.ID, g.ID, now)
-			return a.byGrant(g), nil
+			return a.byGrant(g)
 		}
 	}
-	return nil, a.again(ctx, c, d)
+	return &claim{level: LevelPassword, plain: true, stale: d}
 }
 
 // byGrant is what a living grant is worth.
@@ -97,9 +97,6 @@ func (a *Authenticator) byGrant(g *storage.Grant) *claim {
 // grant that is over. It sends one once for each grant: programs come back every
 // few minutes, day and night.
 func (a *Authenticator) again(ctx context.Context, c *Caller, d *dossier) error {
-	if d.account.State != storage.Active {
-		return &Refusal{Code: Disabled, Text: a.phrases().Disabled}
-	}
 	if d.factor.Secret != nil {
 		return &Refusal{Code: CodeNeeded, Text: a.phrases().CodeTOTP}
 	}
@@ -159,3 +156,23 @@ func (a *Authenticator) grant(tx *storage.Tx, c *Caller, account *storage.Accoun
 
 // forgetGrants is how long a grant that is over is kept, to know its secret again.
 const forgetGrants = 30 * 24 * time.Hour
+
+// dropGrants ends all grants of an account.
+func dropGrants(tx *storage.Tx, id storage.AccountID) error {
+	grants, err := tx.Grants(id)
+	for _, g := range grants {
+		if err == nil {
+			err = tx.DeleteGrant(id, g.ID)
+		}
+	}
+	return err
+}
+
+// anew ends what rests on the account's credentials as they were: open log-ins, and
+// grants, whose secrets could not be known again.
+func anew(tx *storage.Tx, id storage.AccountID) error {
+	if err := dropGrants(tx, id); err != nil {
+		return err
+	}
+	return tx.MoveEpoch(id)
+}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -13,7 +14,8 @@ const (
 	LevelCard     = 3
 )
 
-// Levels are what a domain asks of those who have an account there.
+// Levels are what a domain asks of those who have an account there. A zero field means
+// what it is in DefaultLevels.
 type Levels struct {
 	LogIn       int // to log in at all; an account with codes switched on needs LevelCode anyhow
 	Read        int // to open mailboxes
@@ -34,13 +36,15 @@ type Policy struct {
 
 // of returns the levels for an account with that primary address.
 func (p *Policy) of(address string) Levels {
-	if l, ok := p.Domains[address[strings.LastIndexByte(address, '@')+1:]]; ok {
-		return l
+	l, ok := p.Domains[address[strings.LastIndexByte(address, '@')+1:]]
+	if !ok {
+		l = p.Default
 	}
-	if p.Default == (Levels{}) {
-		return DefaultLevels()
+	d := DefaultLevels()
+	return Levels{
+		LogIn: cmp.Or(l.LogIn, d.LogIn), Read: cmp.Or(l.Read, d.Read),
+		TrustSpace: cmp.Or(l.TrustSpace, d.TrustSpace), Credentials: cmp.Or(l.Credentials, d.Credentials),
 	}
-	return p.Default
 }
 
 // Action is something that takes a level.

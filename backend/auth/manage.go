@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -315,11 +316,11 @@ func (a *Authenticator) SwitchCodesOn(ctx context.Context, who *Principal, code 
 		}
 		contact = ch.Contact
 		f.Contact, f.CodesOn, f.Since, f.By = ch.Contact, true, now, cmp.Or(who.actor, "owner")
-		f.Secret, f.Recovery = nil, nil // one or the other
+		f.Secret, f.Recovery, f.Wrong = nil, nil, 0 // one or the other
 		if err := tx.PutFactor(who.Account, f); err != nil {
 			return err
 		}
-		return tx.MoveEpoch(who.Account) // log-ins by password alone are over
+		return anew(tx, who.Account) // log-ins by password alone are over
 	})
 	if err == nil {
 		err = refused
@@ -347,7 +348,7 @@ func (a *Authenticator) SwitchCodesOff(ctx context.Context, who *Principal) erro
 		if err := tx.PutFactor(who.Account, f); err != nil {
 			return err
 		}
-		return tx.MoveEpoch(who.Account)
+		return anew(tx, who.Account)
 	})
 	if err != nil {
 		return err
@@ -387,12 +388,12 @@ func (a *Authenticator) ConfirmTOTP(ctx context.Context, who *Principal, secret,
 		if err != nil {
 			return err
 		}
-		f.Secret, f.LastStep, f.Recovery, f.CodesOn = key, step, hashes, false
+		f.Secret, f.LastStep, f.Recovery, f.CodesOn, f.Wrong = key, step, hashes, false, 0
 		f.Since, f.By = time.Now(), cmp.Or(who.actor, "owner")
 		if err := tx.PutFactor(who.Account, f); err != nil {
 			return err
 		}
-		return tx.MoveEpoch(who.Account)
+		return anew(tx, who.Account)
 	})
 	if err != nil {
 		return nil, err
@@ -410,18 +411,16 @@ func (a *Authenticator) RevokeGrant(ctx context.Context, who *Principal, id uint
 		if id != 0 {
 			return tx.DeleteGrant(who.Account, id)
 		}
-		grants, err := tx.Grants(who.Account)
-		for _, g := range grants {
-			if err == nil {
-				err = tx.DeleteGrant(who.Account, g.ID)
-			}
-		}
-		return err
+		return dropGrants(tx, who.Account)
 	})
 	if err != nil {
 		return err
 	}
-	a.event(who, "grant.end", nil)
+	ended := errors.New("all grants")
+	if id != 0 {
+		ended = fmt.Errorf("grant %d", id)
+	}
+	a.event(who, "grant.end", ended)
 	a.endWhere(errRevoked, func(p *Principal) bool {
 		return p.Account == who.Account && p.grant != 0 && (id == 0 || p.grant == id)
 	})

@@ -148,7 +148,7 @@ func (a *Authenticator) Recheck(ctx context.Context) {
 	var cards []*Principal
 	a.openMu.Lock()
 	for p := range a.open {
-		if p.peer != nil {
+		if p.peer != nil && p.Err() == nil {
 			cards = append(cards, p)
 		}
 	}

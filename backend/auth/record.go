@@ -23,33 +23,44 @@ func (a *Authenticator) admitted(ctx context.Context, p *Principal) {
 	if !p.caller.Remote.IsValid() {
 		return
 	}
-	net := networks(p.caller.Remote)[0]
-	var known []storage.KnownNetwork
-	var contact string
-	err := a.Store.View(ctx, func(tx *storage.Tx) (err error) {
-		if known, err = tx.KnownNetworks(p.Account); err != nil {
-			return err
-		}
-		f, err := tx.Factor(p.Account)
-		if err == nil {
-			contact = f.Contact
-		}
-		return err
-	})
+	fresh, err := a.place(ctx, p, now)
 	if err != nil {
 		a.Logger.WarnContext(ctx, "auth.networks not read", "account", p.Address, "err", err)
 		return
 	}
-	isKnown := slices.ContainsFunc(known, func(k storage.KnownNetwork) bool { return k.Net == net })
-	a.Store.SawNetwork(p.Account, net, now)
-	if len(known) > 0 && !isKnown && !a.limiter.trusts(net) {
+	if fresh {
 		a.event(p, "auth.new_network", nil)
 		// Its failure is logged, and no reason to refuse anybody.
 		_ = a.tell(ctx, &Notice{
-			Kind: NewNetwork, Account: p.Account, Address: p.Address, Contact: contact,
+			Kind: NewNetwork, Account: p.Account, Address: p.Address, Contact: a.contact(ctx, p.Account),
 			Proto: p.Proto, Remote: p.caller.Remote,
 		})
 	}
+}
+
+// place notes where a log-in came from, and says whether that is worth a notice: it is
+// not the first place of the account, and of five connections that a program opens from a
+// new one only the first is told.
+func (a *Authenticator) place(ctx context.Context, p *Principal, now time.Time) (fresh bool, err error) {
+	net := networks(p.caller.Remote)[0]
+	look := func() (known []storage.KnownNetwork, here bool, err error) {
+		err = a.Store.View(ctx, func(tx *storage.Tx) (err error) {
+			known, err = tx.KnownNetworks(p.Account)
+			return err
+		})
+		return known, slices.ContainsFunc(known, func(k storage.KnownNetwork) bool { return k.Net == net }), err
+	}
+	known, here, err := look()
+	if err == nil && !here {
+		a.placeMu.Lock()
+		defer a.placeMu.Unlock()
+		known, here, err = look()
+	}
+	if err != nil {
+		return false, err
+	}
+	a.Store.SawNetwork(p.Account, net, now)
+	return len(known) > 0 && !here && !a.limiter.trusts(net), nil
 }
 
 // remember tells the throttle that the account is used from the caller's

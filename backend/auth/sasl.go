@@ -41,7 +41,8 @@ func (a *Authenticator) Mechanisms(c *Caller) []string {
 	if len(a.Tokens) > 0 {
 		list = append(list, mechBearer, mechXOAuth2)
 	}
-	return append(list, mechPlain, mechLogin)
+	list = append(list, mechPlain, mechLogin)
+	return slices.DeleteFunc(list, func(mech string) bool { return slices.Contains(a.Hidden[c.Proto], mech) })
 }
 
 // Exchange is one SASL exchange (RFC 4422), the server's side. It is not safe for

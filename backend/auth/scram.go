@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -150,7 +151,7 @@ func (s *scramRun) binding() error {
 	flag, _, _ := strings.Cut(s.first, ",")
 	plus := s.mech == mechScramPlus
 	switch {
-	case flag == "y" && s.c.TLS.Binding != nil:
+	case flag == "y" && slices.Contains(s.a.Mechanisms(s.c), mechScramPlus):
 		return errDowngrade
 	case plus && flag != "p=tls-exporter", !plus && strings.HasPrefix(flag, "p="):
 		return errBinding

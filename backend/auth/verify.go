@@ -27,6 +27,7 @@ type claim struct {
 	level int
 	via   string            // what was used beside the account's own password; may be ""
 	plain bool              // a code could have stood behind the secret
+	stale *dossier          // its grant is over, so that only a card or a new code helps; nil otherwise
 	card  *Card             // the card that counted, nil for none
 	peer  *x509.Certificate // of card
 	grant uint32            // the grant that counted, 0 for none
@@ -54,8 +55,8 @@ func (a *Authenticator) secret(ctx context.Context, c *Caller, t *Attempt, d *do
 	if _, _, ok := parseAppPassword(t.Secret); ok {
 		return a.appPassword(ctx, c, d, t.Secret)
 	}
-	if cl, err := a.granted(ctx, c, d); cl != nil || err != nil {
-		return cl, err
+	if cl := a.granted(c, d); cl != nil {
+		return cl, nil
 	}
 	return a.password(ctx, c, d, t.Mech)
 }
@@ -251,7 +252,7 @@ func (a *Authenticator) enough(ctx context.Context, c *Caller, account *storage.
 		return err
 	}
 	need := a.Policy.of(account.Addresses[0]).LogIn
-	if on(factor) {
+	if on(factor) || cl.stale != nil {
 		need = max(need, LevelCode)
 	}
 	switch {
@@ -263,6 +264,8 @@ func (a *Authenticator) enough(ctx context.Context, c *Caller, account *storage.
 		return &Refusal{Code: TooWeak, Text: a.phrases().NoFactor}
 	case !cl.plain:
 		return &Refusal{Code: CodeNeeded, Text: a.phrases().PlainOnly}
+	case cl.stale != nil:
+		return a.again(ctx, c, cl.stale)
 	}
 	return a.demand(ctx, c, account)
 }

@@ -99,6 +99,8 @@ type AuthConfig struct {
 	CacheSize int
 	Throttle  auth.Throttle
 
+	HideIMAP        []string
+	HideSMTP        []string
 	TokenSession    time.Duration
 	SCRAM           bool
 	SCRAMPasswords  bool
@@ -245,6 +247,8 @@ func (c *Config) authSettings() []setting {
 		{key: "auth.scram", value: &a.SCRAM},
 		{key: "auth.scram_passwords", value: &a.SCRAMPasswords},
 		{key: "auth.scram_iterations", value: &a.SCRAMIterations},
+		{key: "auth.hide_imap", value: &a.HideIMAP},
+		{key: "auth.hide_smtp", value: &a.HideSMTP},
 		{key: "auth.token_session", value: (*Duration)(&a.TokenSession)},
 
 		{key: "codes.digits", value: &o.Digits},
@@ -338,6 +342,7 @@ func defaultConfig() *Config {
 			Memory: int64(auth.DefaultParams.Memory) << 10, Passes: int(auth.DefaultParams.Time),
 			Queue: 256, CacheFor: 15 * time.Minute, CacheSize: 20_000,
 			Throttle: auth.DefaultThrottle(),
+			HideSMTP: []string{"SCRAM-SHA-256-PLUS"},
 			SCRAM:    true, SCRAMPasswords: true, SCRAMIterations: 10_000, TokenSession: 4 * time.Hour,
 			Codes: auth.DefaultCodeLimits(), Grants: auth.DefaultGrantLimits(),
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 )
@@ -18,8 +19,13 @@ type messages struct {
 	Security  string
 	Account   string
 	Password  string
-	Heading   string    // above Steps
-	Steps     [5]string // setting up Thunderbird: [0] gets the authority's file, [1] an address, [2] and [3] a port
+	Card      string
+	Code      string
+	Cards     map[string]string // by demoAccount.Card
+	Codes     map[bool]string   // by demoAccount.OTP
+	Trying    string            // how to try cards and codes; gets the folders of cards and of outside mail
+	Heading   string            // above Steps
+	Steps     [5]string         // setting up Thunderbird: [0] gets the authority's file, [1] an address, [2] and [3] a port
 	Stop      string
 }
 
@@ -33,7 +39,13 @@ func english() *messages {
 		Security:  "SECURITY",
 		Account:   "ACCOUNT",
 		Password:  "PASSWORD",
-		Heading:   "To read mail with Thunderbird:",
+		Card:      "CARD",
+		Code:      "CODE",
+		Cards:     map[string]string{"linked": "linked", "unlinked": "not linked yet", "none": "none"},
+		Codes:     map[bool]string{true: "by mail", false: "off"},
+		Trying: "Cards are in %s: a certificate and a key each, and both in a .p12 file (password " + demoPassword + ").\n" +
+			"Code mails arrive in %s.",
+		Heading: "To read mail with Thunderbird:",
 		Steps: [5]string{
 			"Settings > Privacy & Security > Manage Certificates > Authorities > Import %s, and trust it for websites. (At a first start, the icon at the top right of the account window puts that window aside.)",
 			"New account: any name and the address %s, Continue; no settings are found, so fill in the two forms that follow.",
@@ -55,7 +67,13 @@ func french() *messages {
 		Security:  "SÉCURITÉ",
 		Account:   "COMPTE",
 		Password:  "MOT DE PASSE",
-		Heading:   "Pour lire le courrier avec Thunderbird :",
+		Card:      "CARTE",
+		Code:      "CODE",
+		Cards:     map[string]string{"linked": "liée", "unlinked": "pas encore liée", "none": "aucune"},
+		Codes:     map[bool]string{true: "par courriel", false: "non"},
+		Trying: "Les cartes sont dans %s : un certificat et une clé chacune, et les deux dans un fichier .p12 (mot de passe " + demoPassword + ").\n" +
+			"Les codes arrivent par courriel dans %s.",
+		Heading: "Pour lire le courrier avec Thunderbird :",
 		Steps: [5]string{
 			"Paramètres > Vie privée et sécurité > Gérer les certificats > Autorités > Importer %s, confirmer pour les sites web. (Au premier démarrage, l'icône en haut à droite de la fenêtre des comptes la met de côté.)",
 			"Nouveau compte : un nom et l'adresse %s, Continuer ; aucun réglage n'est trouvé : remplir les deux formulaires qui suivent.",
@@ -92,14 +110,15 @@ func (m *messages) table(out io.Writer, c *Config, dir, ca string, accounts []de
 		fmt.Fprintf(w, "%s\t%s\t%s\n", d.name, d.address, security)
 		_, ports[d.name], _ = strings.Cut(d.address, ":")
 	}
-	fmt.Fprintf(w, "\n%s\t%s\n", m.Account, m.Password)
+	fmt.Fprintf(w, "\n%s\t%s\t%s\t%s\n", m.Account, m.Password, m.Card, m.Code)
 	for _, a := range accounts {
-		fmt.Fprintf(w, "%s\t%s\n", a.Address, a.Password)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Address, a.Password, m.Cards[a.Card], m.Codes[a.OTP])
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print the demo's table: %w", err)
 	}
 	arguments := [len(m.Steps)][]any{{ca}, {accounts[0].Address}, {ports["imaps"]}, {ports["submissions"]}, {}}
+	fmt.Fprintf(out, "\n"+m.Trying+"\n", filepath.Join(dir, demoCards), filepath.Join(dir, demoOutside))
 	fmt.Fprintf(out, "\n%s\n", m.Heading)
 	for i, step := range m.Steps {
 		fmt.Fprintf(out, " %d. %s\n", i+1, fmt.Sprintf(step, arguments[i]...))

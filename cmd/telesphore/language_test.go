@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"reflect"
 	"regexp"
 	"testing"
@@ -15,6 +16,12 @@ func TestLanguagesSayTheSame(t *testing.T) {
 			name, f := v.Type().Field(i).Name, v.Field(i)
 			if f.Kind() == reflect.String {
 				all[name] = f.String()
+				continue
+			}
+			if f.Kind() == reflect.Map {
+				for _, key := range f.MapKeys() {
+					all[fmt.Sprint(name, key)] = f.MapIndex(key).String()
+				}
 				continue
 			}
 			for j := range f.Len() {

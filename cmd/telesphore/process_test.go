@@ -159,7 +159,8 @@ func scriptEnv(ts *testscript.TestScript) []string {
 // cmdDemo is `demo DIR [ARG...]`: it starts a demo with a free port base, or
 // with $base when the script has set it, and waits until it is ready. It sets
 // $base, $ca, $config, $socket, the doors' addresses ($imap ...), and for each
-// account its password ($medecin ...) and a SASL PLAIN response ($medecin_plain).
+// account its password ($medecin ...), a SASL PLAIN response ($medecin_plain), and
+// the files of its card ($medecin_cert, $medecin_key; $revoked_cert and so on too).
 func cmdDemo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: demo DIR [ARG...]")
@@ -190,7 +191,7 @@ func tell(ts *testscript.TestScript, octets []byte) error {
 	o := &told.Operator
 	for name, value := range map[string]string{
 		"imap": o.IMAP, "imaps": o.IMAPS, "submission": o.Submission, "submissions": o.Submissions,
-		"config": o.Config, "socket": o.AdminSocket, "ca": told.CA,
+		"config": o.Config, "socket": o.AdminSocket, "ca": told.CA, "outside": told.Outside,
 	} {
 		ts.Setenv(name, value)
 		if _, port, err := net.SplitHostPort(value); err == nil {
@@ -201,6 +202,12 @@ func tell(ts *testscript.TestScript, octets []byte) error {
 		local, _, _ := strings.Cut(a.Address, "@")
 		ts.Setenv(local, a.Password)
 		ts.Setenv(local+"_plain", base64.StdEncoding.EncodeToString([]byte("\x00"+a.Address+"\x00"+a.Password)))
+		ts.Setenv(local+"_cert", a.Cert)
+		ts.Setenv(local+"_key", a.Key)
+	}
+	for name, card := range told.Cards {
+		ts.Setenv(name+"_cert", card.Cert)
+		ts.Setenv(name+"_key", card.Key)
 	}
 	return nil
 }

@@ -117,6 +117,7 @@ func (s *server) authenticator(router *backend.Router) *auth.Authenticator {
 			Life: a.AppPasswords.Life, PerAccount: a.AppPasswords.PerAccount,
 		},
 		SCRAM:        auth.SCRAMOptions{Off: !a.SCRAM, AppPasswordsOnly: !a.SCRAMPasswords, Iterations: a.SCRAMIterations},
+		Hidden:       map[string][]string{"imap": a.HideIMAP, "smtp": a.HideSMTP},
 		TokenSession: a.TokenSession, Throttle: a.Throttle,
 	}
 }
