@@ -85,7 +85,7 @@ func (w *ward) factor() (f *storage.Factor) {
 	return f
 }
 
-// other is a code that is certainly wrong.
+// wrongCode is another code than code, for n from 1.
 func wrongCode(code string, n int) string {
 	return fmt.Sprintf("%0*d", len(code), (atoi(code)+n)%100_000_000)
 }

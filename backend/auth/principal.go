@@ -73,19 +73,20 @@ func (p *Principal) OnEnd(f func()) {
 	}
 }
 
-// end finishes the log-in from our side.
-func (p *Principal) end(why error) {
+// end finishes the log-in from our side, and says whether it was not over before.
+func (p *Principal) end(why error) bool {
 	p.mu.Lock()
-	f := p.onEnd
 	if p.over != nil {
-		f = nil
-	} else {
-		p.over = why
+		p.mu.Unlock()
+		return false
 	}
+	p.over = why
+	f := p.onEnd
 	p.mu.Unlock()
 	if f != nil {
 		f()
 	}
+	return true
 }
 
 // Close tells that the connection has ended. It may be called more than once.
@@ -117,7 +118,14 @@ func (a *Authenticator) endWhere(why error, f func(*Principal) bool) {
 	}
 	a.openMu.Unlock()
 	for _, p := range ending {
-		p.end(why)
+		a.finish(p, why)
+	}
+}
+
+// finish ends an open log-in and writes that down, once.
+func (a *Authenticator) finish(p *Principal, why error) {
+	if p.end(why) {
+		a.event(p, "auth.end", why)
 	}
 }
 
@@ -155,8 +163,7 @@ func (a *Authenticator) Recheck(ctx context.Context) {
 	a.openMu.Unlock()
 	for _, p := range cards {
 		if _, err := a.evaluate(ctx, p.peer); err != nil && ctx.Err() == nil {
-			a.event(p, "auth.end", err)
-			p.end(fmt.Errorf("card: %w", err))
+			a.finish(p, fmt.Errorf("card: %w", err))
 		}
 	}
 }

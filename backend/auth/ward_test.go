@@ -205,6 +205,7 @@ func (w *ward) outcome(p *Principal, err error) outcome {
 	if err != nil {
 		return outcome{code: codeOf(w.t, err)}
 	}
+	p.Close()
 	return outcome{level: p.Level, who: p.Address}
 }
 

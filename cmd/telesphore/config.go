@@ -266,7 +266,7 @@ func (c *Config) authSettings() []setting {
 		{key: "grants.extra", value: (*Duration)(&g.Extra)},
 
 		{key: "app_passwords.enabled", value: &p.Enabled},
-		{key: "app_passwords.level", value: &p.Level},
+		{key: "app_passwords.worth", value: &p.Level},
 		{key: "app_passwords.life", value: (*Duration)(&p.Life)},
 		{key: "app_passwords.per_account", value: &p.PerAccount},
 	}
@@ -541,7 +541,7 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 		wrong("codes.digits", "a code has 6 to 8 digits")
 	}
 	if c.Auth.AppPasswords.Level > auth.LevelCode {
-		wrong("app_passwords.level", "an application password is worth 1 or 2")
+		wrong("app_passwords.worth", "an application password is worth 1 or 2")
 	}
 }
 

@@ -56,7 +56,10 @@ func runCrashServer(dir, ports string) error {
 		return err
 	}
 	ctx := context.Background()
-	d := &demo{dir: dir, portBase: base}
+	d := &demo{dir: dir, portBase: base, lang: "en"}
+	if d.outside, err = newOutside(d.file(demoOutside), d.spare(1)); err != nil {
+		return err
+	}
 	c, err := d.prepare()
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func newOutside(dir, address string) (*outside, error) {
 	}
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("outside server: listen at %s: %w", address, err)
+		return nil, explainPort(door{name: "outside", address: address}, err)
 	}
 	o := &outside{dir: dir, ln: netutil.LimitListener(ln, outsideConns), done: make(chan struct{})}
 	o.server = smtp.NewServer(o)
