@@ -77,11 +77,14 @@ type Event struct {
 	Conn     string    `json:"conn,omitempty"`
 }
 
+// ErrAuditFull: the disk takes no audit events, and memory has no room for more.
+var ErrAuditFull = errors.New("storage: the audit trail takes no more events")
+
 // AuditOptions are the limits of an audit trail. A zero field means the default it names.
 type AuditOptions struct {
 	FileSize int64         // octets at which the next file is begun; default 64 MiB
 	Every    time.Duration // between two syncs; default 1 s
-	Queue    int           // events that wait in memory for the disk before Write waits too; default 10,000
+	Queue    int           // events that wait in memory for the disk before Write waits too, or fails; default 10,000
 	Logger   *slog.Logger  // is told of disk errors and of heads; nil: nobody is
 }
 
@@ -96,6 +99,7 @@ type Audit struct {
 	wait   [][]byte  // events that are not on disk yet, in order
 	room   sync.Cond // wait got shorter, or the trail is closed
 	closed bool
+	refuse bool // the disk took nothing at the last try
 
 	full chan struct{}   // wakes the writer before its time
 	asks chan chan error // asks the writer to write now
@@ -145,31 +149,36 @@ func OpenAudit(dir string, o AuditOptions) (*Audit, error) {
 }
 
 // Write adds an event; it is on disk within AuditOptions.Every. It waits while
-// the disk is too slow or refuses: no event is dropped. A zero Time means now.
-// A nil Audit writes nothing, nor does one that is closed.
-func (a *Audit) Write(e *Event) {
+// the disk is too slow. When the disk refuses and memory is full, the event is
+// lost and the error says so: whatever must not go unnoticed must not happen then. A
+// zero Time means now. A nil Audit writes nothing, nor does one that is closed.
+func (a *Audit) Write(e *Event) error {
 	if a == nil {
-		return
+		return nil
 	}
 	octets, err := encodeEvent(*e)
 	if err != nil { // an Event has no value that JSON has not
 		a.o.Logger.Error("an audit event cannot be written", "event", e.Event, "error", err)
-		return
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for len(a.wait) >= a.o.Queue && !a.closed {
+	for len(a.wait) >= a.o.Queue && !a.closed && !a.refuse {
 		a.wake()
 		a.room.Wait()
 	}
-	if a.closed {
+	switch {
+	case a.closed:
 		a.o.Logger.Error("an audit event came after the trail was closed", "event", e.Event)
-		return
+		return ErrAuditFull
+	case len(a.wait) >= a.o.Queue:
+		return ErrAuditFull
 	}
 	a.wait = append(a.wait, octets)
 	if len(a.wait) == a.o.Queue/2 {
 		a.wake()
 	}
+	return nil
 }
 
 // wake lets the writer begin before its time.
@@ -266,7 +275,8 @@ func (a *Audit) flush() (err error) {
 	}
 	a.mu.Lock()
 	a.wait = slices.Delete(a.wait, 0, done)
-	if done > 0 { // else a Write that waits would wake us at once, and so on
+	a.refuse = err != nil
+	if done > 0 || a.refuse { // else a Write that waits would wake us at once, and so on
 		a.room.Broadcast()
 	}
 	a.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -293,4 +294,38 @@ func (a *Anchors) pool() *x509.CertPool {
 		pool.AddCert(p.cert)
 	}
 	return pool
+}
+
+// PersonGroups lists the groups whose issuers certify persons, each once.
+func (a *Anchors) PersonGroups() (groups []string) {
+	if a == nil {
+		return nil
+	}
+	for _, p := range a.pinned {
+		if !p.issuer.Organisation && !slices.Contains(groups, p.issuer.Group) {
+			groups = append(groups, p.issuer.Group)
+		}
+	}
+	return groups
+}
+
+// Revoked says whether a list has a certificate that is known by its issuer's name, as
+// pkix.Name writes it, and its serial number in hexadecimal only. It knows no
+// more than the lists: false is no proof that a certificate is good.
+func (a *Anchors) Revoked(issuer, serial string) bool {
+	n, ok := new(big.Int).SetString(serial, 16)
+	if a == nil || !ok {
+		return false
+	}
+	for _, p := range a.pinned {
+		if p.cert.Subject.String() != issuer {
+			continue
+		}
+		for _, l := range p.lists {
+			if c, _ := l.state(); c != nil && c.revokes(n) {
+				return true
+			}
+		}
+	}
+	return false
 }

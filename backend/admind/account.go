@@ -139,7 +139,7 @@ func (s *Server) erase(ctx context.Context, c *call) (*Response, error) {
 
 // event writes down what package auth does not know of.
 func (s *Server) event(c *call, a *storage.Account) {
-	s.Auth.Audit.Write(&storage.Event{Event: string(c.Op), Account: a.Addresses[0], Actor: c.actor})
+	_ = s.Auth.Audit.Write(&storage.Event{Event: string(c.Op), Account: a.Addresses[0], Actor: c.actor})
 }
 
 // describe tells everything about an account that an operator may know.

@@ -137,7 +137,8 @@ func TestWhatACertificateIsWorth(t *testing.T) {
 }
 
 func TestWindow(t *testing.T) {
-	o := open(t)
+	anchors := tlstest.Anchors(t, tlstest.NewIssuer(t, "IGC"))
+	o := open(t, func(s *admind.Server) { s.Anchors, s.Auth.Anchors = anchors, anchors })
 	window := func(res *admind.Response) *admind.Window { return res.Account.Window }
 	show := &admind.Request{Op: admind.AccountShow, Address: medecin}
 	if w := window(o.ask(show)); w == nil || w.Expect != "" || time.Until(w.Until) < 13*24*time.Hour {
@@ -149,7 +150,7 @@ func TestWindow(t *testing.T) {
 	if w := window(o.ask(card(admind.CardWindow, medecin, admind.CardRequest{Life: 3600}))); w == nil || time.Until(w.Until) > time.Hour || time.Until(w.Until) < 50*time.Minute {
 		t.Errorf("an hour: %+v", w)
 	}
-	if w := window(o.ask(card(admind.CardWindow, medecin, admind.CardRequest{Expect: "899700218896"}))); w == nil || w.Expect != "899700218896" || !w.Until.IsZero() {
+	if w := window(o.ask(card(admind.CardWindow, medecin, admind.CardRequest{Expect: "899700218896"}))); w == nil || w.Expect != "IGC|899700218896" || !w.Until.IsZero() {
 		t.Errorf("for one card: %+v", w)
 	}
 	for _, life := range []int64{-1, 1 << 40, 1<<63 - 1} {

@@ -128,6 +128,7 @@ func credentialPhrases() []phrase {
 		{storage.ErrNoCard, Error{NoSuchCard, "the account has no such card: see telesphore card list"}},
 		{errSeveral, Error{SeveralCards, "the account has several such cards: name the identity of one, see telesphore card list"}},
 		{auth.ErrCardElsewhere, Error{CardElsewhere, "the card opens another account: unlink it there first, or say that it is to open this one also (--also)"}},
+		{auth.ErrGroup, Error{BadRequest, auth.ErrGroup.Error()}},
 		{auth.ErrCardLimit, Error{Limit, "the account has as many cards as it may have: unlink one first"}},
 
 		{auth.ErrContact, Error{BadContact, "the contact address must be an address outside this server, since a code that lies in the mailbox that it opens protects nothing"}},

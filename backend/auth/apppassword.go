@@ -161,7 +161,61 @@ func (a *Authenticator) byAppPassword(c *Caller, account storage.AccountID, p *s
 		return nil, &Refusal{Code: BadCredentials, Cause: err}
 	}
 	a.Store.UsedAppPassword(account, p.ID, c.Remote, now)
-	return &claim{level: min(p.Level, a.AppPasswords.Level), via: fmt.Sprintf("application password %d", p.ID), app: p.ID}, nil
+	return &claim{level: min(p.Level, a.AppPasswords.Level), via: fmt.Sprintf("application password %d", p.ID), app: p.ID, until: p.Expires}, nil
+}
+
+// endDescent removes the application passwords that were made with a card which
+// is revoked now: whoever has the card may have made them.
+func (a *Authenticator) endDescent(ctx context.Context) error {
+	revoked := make(map[storage.AccountID][]storage.AppPassword)
+	err := a.Store.View(ctx, func(tx *storage.Tx) (err error) {
+		return errors.Join(tx.Accounts(func(account *storage.Account) bool {
+			var cards []storage.Card
+			if cards, err = tx.Cards(account.ID); err != nil || len(cards) == 0 {
+				return err == nil
+			}
+			var apps []storage.AppPassword
+			apps, err = tx.AppPasswords(account.ID)
+			for _, p := range apps {
+				if slices.ContainsFunc(cards, func(k storage.Card) bool { return k.Identity == p.Card && a.Anchors.Revoked(k.Issuer, k.Serial) }) {
+					revoked[account.ID] = append(revoked[account.ID], p)
+				}
+			}
+			return err == nil
+		}), err)
+	})
+	if err != nil {
+		return err
+	}
+	for id, apps := range revoked {
+		var address string
+		err := a.Store.Update(ctx, func(tx *storage.Tx) error {
+			account, err := tx.Account(id)
+			if err != nil {
+				return err
+			}
+			address = account.Addresses[0]
+			for _, p := range apps {
+				if err := tx.DeleteAppPassword(id, p.ID); err != nil && !errors.Is(err, storage.ErrNoAppPassword) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, p := range apps {
+			a.note(&storage.Event{
+				Event: "app.end", Account: address, Identity: p.Card,
+				Via: fmt.Sprintf("application password %d", p.ID), Outcome: "the card that it was made with is revoked",
+			})
+		}
+		a.endWhere(errRevoked, func(p *Principal) bool {
+			return p.Account == id && slices.ContainsFunc(apps, func(x storage.AppPassword) bool { return x.ID == p.app })
+		})
+	}
+	return nil
 }
 
 // appFits says why an application password opens nothing here and now; nil when it does.

@@ -256,8 +256,9 @@ func TestWhoMakesAppPasswords(t *testing.T) {
 	stale.Since = time.Now().Add(-6 * time.Minute)
 	over := session(l, LevelCard)
 	over.end(errRevoked)
+	_, theirs := makeApp(t, l, NewAppPassword{})
 	app := session(l, LevelCard)
-	app.app = 1
+	app.app = theirs.ID
 	for what, who := range map[string]*Principal{
 		"password": session(l, LevelPassword), "code": session(l, LevelCode), "long ago": stale, "over": over, "application password": app,
 	} {
@@ -269,7 +270,7 @@ func TestWhoMakesAppPasswords(t *testing.T) {
 	if err := l.RemoveAppPassword(t.Context(), session(l, LevelCode), made.ID); codeOf(t, err) != TooWeak {
 		t.Errorf("removed: %v", err)
 	}
-	if len(apps(t, l)) != 1 {
+	if len(apps(t, l)) != 2 {
 		t.Error("something was made or removed")
 	}
 }

@@ -89,6 +89,8 @@ type Authenticator struct {
 	limiter *limiter
 	alerts  *recent[storage.AccountID, bool] // who was shown an alert less than an hour ago
 
+	told *recent[place, bool] // whose idle refusals are in the audit trail less than a minute
+
 	strays *recent[string, bool] // unexpected cards that their owners were told of less than a day ago
 
 	placeMu sync.Mutex // held from the look whether a network is new until it is known
@@ -130,6 +132,7 @@ func (a *Authenticator) start() {
 		a.strays = newRecent[string, bool](a.CacheSize)
 		a.limiter = newLimiter(a.Throttle)
 		a.open = make(map[*Principal]struct{})
+		a.told = newRecent[place, bool](a.CacheSize)
 	})
 }
 

@@ -244,8 +244,8 @@ func (a *Authenticator) renew(ctx context.Context, c *Caller, account *storage.A
 		return err
 	}
 	e := a.entry(c, "card.renew")
-	e.Account, e.Identity = account.Addresses[0], card.Identity
-	a.Audit.Write(e)
+	e.Account, e.Identity, e.Serial, e.Issuer = account.Addresses[0], card.Identity, card.Serial, card.Issuer
+	a.note(e)
 	_ = a.tell(ctx, &Notice{ // its failure is logged
 		Kind: CardRenewed, Account: account.ID, Address: account.Addresses[0], Contact: contact, Card: card.Holder,
 	})
@@ -284,7 +284,8 @@ func (a *Authenticator) besideSecret(ctx context.Context, c *Caller, account *st
 		cl.alert = a.phrases().card(err)
 		e := a.entry(c, "card.refused")
 		e.Account, e.Outcome = account.Addresses[0], err.Error()
-		a.Audit.Write(e)
+		showed(e, c)
+		a.note(e)
 		return nil
 	}
 	theirs, err := a.openedBy(ctx, card)
@@ -300,7 +301,7 @@ func (a *Authenticator) besideSecret(ctx context.Context, c *Caller, account *st
 		// an application password, a token or an old code has not shown the person's own.
 		return nil
 	default:
-		linked, err := a.firstUse(ctx, c, account, card)
+		linked, err := a.firstUse(ctx, c, account, cl, card)
 		if err != nil {
 			return err
 		}
@@ -316,26 +317,30 @@ func (a *Authenticator) besideSecret(ctx context.Context, c *Caller, account *st
 
 // firstUse links a card that came with the account's password for the first
 // time, when that is allowed.
-func (a *Authenticator) firstUse(ctx context.Context, c *Caller, account *storage.Account, card *Card) (linked bool, err error) {
-	var mismatch bool
+func (a *Authenticator) firstUse(ctx context.Context, c *Caller, account *storage.Account, cl *claim, card *Card) (linked bool, err error) {
+	var mismatch, already bool
 	var contact string
 	err = a.Store.Update(ctx, func(tx *storage.Tx) error {
-		linked, mismatch = false, false
+		linked, mismatch, already = false, false, false
+		now, err := tx.Account(account.ID)
+		if err != nil || now.State != storage.Active || now.Epoch != account.Epoch {
+			return err // the password is not what it was when it was checked
+		}
 		f, err := tx.Factor(account.ID)
-		if err != nil {
-			return err
+		if err != nil || on(f) && cl.level < LevelCode {
+			return err // the code first
 		}
 		contact = f.Contact
+		others, err := tx.CardAccounts(card.Identity)
+		if already = slices.Contains(others, account.ID); err != nil || len(others) > 0 {
+			return err // another connection was faster
+		}
 		w, err := tx.LinkWindow(account.ID)
 		if err != nil || w == nil || !w.Until.IsZero() && time.Now().After(w.Until) {
 			return err
 		}
-		if mismatch = w.Expected != "" && !expects(w.Expected, card.Identity); mismatch {
+		if mismatch = w.Expected != "" && w.Expected != card.Identity; mismatch {
 			return nil
-		}
-		others, err := tx.CardAccounts(card.Identity)
-		if err != nil || len(others) > 0 {
-			return err
 		}
 		cards, err := tx.Cards(account.ID)
 		// A second card is linked by its password only when it is the expected one.
@@ -349,7 +354,7 @@ func (a *Authenticator) firstUse(ctx context.Context, c *Caller, account *storag
 		return tx.PutLinkWindow(account.ID, nil) // it is good once
 	})
 	if err != nil || !linked && !mismatch {
-		return false, err
+		return already, err
 	}
 	n := &Notice{
 		Kind: CardLinked, Account: account.ID, Address: account.Addresses[0], Contact: contact,
@@ -362,7 +367,8 @@ func (a *Authenticator) firstUse(ctx context.Context, c *Caller, account *storag
 	}
 	e := a.entry(c, event)
 	e.Account, e.Identity = n.Address, card.Identity
-	a.Audit.Write(e)
+	showed(e, c)
+	a.note(e)
 	stray := fmt.Sprintf("%d|%s", account.ID, card.Identity)
 	if _, known := a.strays.get(stray, time.Now()); mismatch && known {
 		return false, nil // programs open many connections
@@ -373,11 +379,17 @@ func (a *Authenticator) firstUse(ctx context.Context, c *Caller, account *storag
 	return linked, nil
 }
 
-// expects compares an identity with the one that was announced, with its
-// issuer's group or without.
-func expects(expected, identity string) bool {
-	_, id, _ := strings.Cut(identity, "|")
-	return expected == identity || expected == id
+// identity completes an announced number with its issuers' group, as far as
+// there is only one that vouches for persons. ErrGroup.
+func (a *Authenticator) identity(expected string) (string, error) {
+	if expected == "" || strings.Contains(expected, "|") {
+		return expected, nil
+	}
+	groups := a.Anchors.PersonGroups()
+	if len(groups) != 1 {
+		return "", ErrGroup
+	}
+	return groups[0] + "|" + expected, nil
 }
 
 // link is what the store keeps of a card.

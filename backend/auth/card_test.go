@@ -324,7 +324,7 @@ func TestRenewedCardKeepsItsLink(t *testing.T) {
 	if len(cards) != 1 || !cards[0].NotAfter.Equal(renewed.Leaf.NotAfter) || cards[0].Serial != renewed.Leaf.SerialNumber.Text(16) {
 		t.Errorf("%+v", cards)
 	}
-	if n, e := w.notices(CardRenewed), w.events("card.renew"); len(n) != 1 || len(e) != 1 || e[0].Serial != cards[0].Serial {
+	if n, e := w.notices(CardRenewed), w.events("card.renew"); len(n) != 1 || len(e) != 1 || e[0].Identity != cards[0].Identity {
 		t.Errorf("%d notices, events %+v", len(n), e)
 	}
 }

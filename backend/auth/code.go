@@ -135,7 +135,7 @@ func (a *Authenticator) redeem(ctx context.Context, c *Caller, d *dossier, code,
 		if cl != nil {
 			e.Via = cl.via
 		}
-		a.Audit.Write(e)
+		a.note(e)
 	}
 	if cl == nil {
 		return nil, &Refusal{Code: BadCredentials, Cause: errWrongCode}
@@ -223,15 +223,8 @@ func (a *Authenticator) mailedCode(tx *storage.Tx, id storage.AccountID, ch *sto
 
 // demand asks for a code and says so in the refusal that it returns. The same
 // code is sent again while it is good, but not at every try.
-func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.Account) error {
-	var f *storage.Factor
-	err := a.Store.View(ctx, func(tx *storage.Tx) (err error) {
-		f, err = tx.Factor(account.ID)
-		return err
-	})
+func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.Account, f *storage.Factor) error {
 	switch {
-	case err != nil:
-		return &Refusal{Code: Unavailable, Cause: err}
 	case a.stopped(f):
 		return &Refusal{Code: TooWeak, Text: a.phrases().CodesOff}
 	case f.Secret != nil:
@@ -241,7 +234,7 @@ func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.
 		Kind: LogInCode, Account: account.ID, Address: account.Addresses[0], Contact: f.Contact,
 		Proto: c.Proto, Remote: c.Remote,
 	}
-	err = a.send(ctx, n)
+	err := a.send(ctx, n)
 	switch {
 	case errors.Is(err, ErrTooSoon):
 		return &Refusal{Code: CodeNeeded, Text: a.phrases().CodeLater}
@@ -250,7 +243,7 @@ func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.
 	}
 	e := a.entry(c, "code.sent")
 	e.Account = account.Addresses[0]
-	a.Audit.Write(e)
+	a.note(e)
 	return &Refusal{Code: CodeNeeded, Text: a.phrases().CodeSent}
 }
 

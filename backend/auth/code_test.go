@@ -297,7 +297,7 @@ func TestWrongCodesAreCountedByDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWard(t, nil)
 		w.codesOn()
-		for range 10 {
+		for range 8 {
 			w.secret(from(home), right)
 			for n := range 3 {
 				w.secret(from(home), right+wrongCode(w.code(), n+1))

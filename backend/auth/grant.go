@@ -121,7 +121,7 @@ func (a *Authenticator) again(ctx context.Context, c *Caller, d *dossier) error 
 	case err != nil:
 		return &Refusal{Code: Unavailable, Cause: err}
 	case send:
-		return a.demand(ctx, c, d.account)
+		return a.demand(ctx, c, d.account, d.factor)
 	case underWay(live, d.factor.Contact, time.Now()):
 		return &Refusal{Code: CodeNeeded, Text: a.phrases().CodeSent}
 	}

@@ -21,11 +21,18 @@ var (
 	ErrTooSoon       = errors.New("too many codes were sent: wait before asking for another one")
 	ErrNoCourier     = errors.New("mail to this contact address cannot be sent")
 	ErrCardElsewhere = errors.New("the card is linked to another account")
+	ErrGroup         = errors.New("the number needs its group before it, like GROUP|NUMBER: several authorities vouch for persons, or none")
 	ErrCardLimit     = errors.New("the account has as many cards as it may have")
 	ErrAppLimit      = errors.New("the account has as many application passwords as it may have")
 	ErrAppOff        = errors.New("application passwords are switched off")
 	ErrAppRequest    = errors.New("the application password needs a name, known doors and a life within the limit")
 )
+
+// endOlder ends the log-ins that rest on an account's credentials as they were
+// before a change that has moved the epoch.
+func (a *Authenticator) endOlder(id storage.AccountID, epoch uint32) {
+	a.endWhere(errChanged, func(p *Principal) bool { return p.Account == id && p.Epoch == epoch })
+}
 
 // errRevoked ends log-ins that rest on something that was taken back.
 var errRevoked = errors.New("what it rests on was revoked")
@@ -51,6 +58,9 @@ func (a *Authenticator) mayManage(ctx context.Context, who *Principal) error {
 	}
 	if err := who.Err(); err != nil {
 		return &Refusal{Code: TooWeak, Cause: err, Text: a.phrases().NeedCard}
+	}
+	if err := a.holds(ctx, who); err != nil {
+		return err
 	}
 	if time.Since(who.Since) > freshness {
 		return &Refusal{Code: TooWeak, Cause: errors.New("logged in too long ago"), Text: a.phrases().NeedCard}
@@ -89,11 +99,13 @@ func (a *Authenticator) NewAccount(ctx context.Context, account *storage.Account
 	if err := a.CheckPolicy(account.Addresses[0], password); err != nil {
 		return err
 	}
-	phc, err := a.Hash(password)
+	expected, err := a.identity(expected)
 	if err != nil {
 		return err
 	}
-	account.Password = phc
+	if account.Password, err = a.Hash(password); err != nil {
+		return err
+	}
 	if err := a.Store.NewAccount(ctx, account); err != nil {
 		return err
 	}
@@ -157,6 +169,7 @@ func (a *Authenticator) setPassword(ctx context.Context, who *Principal, passwor
 		return err
 	}
 	a.event(who, "password.set", nil)
+	a.endOlder(who.Account, who.Epoch)
 	return nil
 }
 
@@ -232,6 +245,7 @@ func (a *Authenticator) UnlinkCard(ctx context.Context, who *Principal, identity
 		return err
 	}
 	a.cardEvent(who, "card.unlink", &Card{Identity: identity}, "")
+	a.endOlder(who.Account, who.Epoch)
 	n := a.notice(CardRemoved, who, contact)
 	n.Card = card.Holder
 	_ = a.tell(ctx, n) // its failure is logged
@@ -244,7 +258,11 @@ func (a *Authenticator) OpenWindow(ctx context.Context, who *Principal, expected
 	if err := a.mayManage(ctx, who); err != nil {
 		return err
 	}
-	err := a.Store.Update(ctx, func(tx *storage.Tx) error {
+	expected, err := a.identity(expected)
+	if err != nil {
+		return err
+	}
+	err = a.Store.Update(ctx, func(tx *storage.Tx) error {
 		return tx.PutLinkWindow(who.Account, a.window(expected, life, cmp.Or(who.actor, "owner")))
 	})
 	if err == nil {
@@ -326,9 +344,11 @@ func (a *Authenticator) SwitchCodesOn(ctx context.Context, who *Principal, code 
 		err = refused
 	}
 	if err != nil {
+		a.event(who, "code.wrong", err)
 		return err
 	}
 	a.event(who, "code.on", nil)
+	a.endOlder(who.Account, who.Epoch)
 	_ = a.tell(ctx, a.notice(CodesOn, who, contact)) // its failure is logged
 	return nil
 }
@@ -354,6 +374,7 @@ func (a *Authenticator) SwitchCodesOff(ctx context.Context, who *Principal) erro
 		return err
 	}
 	a.event(who, "code.off", nil)
+	a.endOlder(who.Account, who.Epoch)
 	_ = a.tell(ctx, a.notice(CodesOff, who, contact)) // its failure is logged
 	return nil
 }
@@ -399,6 +420,7 @@ func (a *Authenticator) ConfirmTOTP(ctx context.Context, who *Principal, secret,
 		return nil, err
 	}
 	a.event(who, "totp.on", nil)
+	a.endOlder(who.Account, who.Epoch)
 	_ = a.tell(ctx, a.notice(CodesOn, who, a.contact(ctx, who.Account))) // its failure is logged
 	return recovery, nil
 }

@@ -14,7 +14,7 @@ type phrases struct {
 	CodeTOTP    string // the code is in the person's authenticator
 	CodeLater   string // no further code can be sent now
 	CodeOver    string // the code that was once behind the password is over
-	CodesOff    string // too many wrong codes today
+	CodesOff    string // too many wrong codes
 	NoFactor    string // level 2 needed, and the account has no second factor
 	NeedCode    string // level 2 needed for an action
 	NeedCard    string // level 3 needed
@@ -36,7 +36,7 @@ func english() *phrases {
 		CodeTOTP:    "Type your password followed at once by the code that your authenticator shows",
 		CodeLater:   "No other code can be sent yet: wait a moment, then type your password again",
 		CodeOver:    "Your code has expired: type your password without a code to get a new one",
-		CodesOff:    "Too many wrong codes today: log in with your card, or ask your administrator",
+		CodesOff:    "Too many wrong codes: log in with your card, or ask your administrator",
 		NoFactor:    "Strong authentication is required: use your card, or have one-time codes switched on",
 		NeedCode:    "Strong authentication (card or one-time code) is required",
 		NeedCard:    "Strong authentication (card) is required",
@@ -59,7 +59,7 @@ func french() *phrases {
 		CodeTOTP:    "Tapez votre mot de passe suivi aussitot du code affiche par votre application d'authentification",
 		CodeLater:   "Aucun autre code ne peut encore etre envoye : patientez un moment, puis retapez votre mot de passe",
 		CodeOver:    "Votre code a expire : tapez votre mot de passe sans code pour en recevoir un nouveau",
-		CodesOff:    "Trop de codes errones aujourd'hui : connectez-vous avec votre carte, ou voyez votre administrateur",
+		CodesOff:    "Trop de codes errones : connectez-vous avec votre carte, ou voyez votre administrateur",
 		NoFactor:    "Une authentification forte est requise : utilisez votre carte, ou faites activer le code a usage unique",
 		NeedCode:    "Une authentification forte (carte ou code a usage unique) est requise",
 		NeedCard:    "Une authentification forte (carte) est requise",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"telesphore/storage"
@@ -137,6 +138,9 @@ func (a *Authenticator) Run(ctx context.Context) {
 	defer minute.Stop()
 	recheck := time.NewTicker(a.RecheckCards)
 	defer recheck.Stop()
+	var checking atomic.Bool
+	var all sync.WaitGroup
+	defer all.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,13 +148,19 @@ func (a *Authenticator) Run(ctx context.Context) {
 		case now := <-minute.C:
 			a.endWhere(errTimeOver, func(p *Principal) bool { return !p.until.IsZero() && now.After(p.until) })
 		case <-recheck.C:
-			a.Recheck(ctx)
+			// Beside, since an OCSP responder may keep it waiting.
+			if checking.CompareAndSwap(false, true) {
+				all.Go(func() {
+					defer checking.Store(false)
+					a.Recheck(ctx)
+				})
+			}
 		}
 	}
 }
 
 // Recheck evaluates the cards that open log-ins rest on, and ends those whose
-// card is not good any more.
+// card is not good any more. What was made with a card that is revoked now ends too.
 func (a *Authenticator) Recheck(ctx context.Context) {
 	a.start()
 	var cards []*Principal
@@ -161,8 +171,17 @@ func (a *Authenticator) Recheck(ctx context.Context) {
 		}
 	}
 	a.openMu.Unlock()
+	outcome := make(map[string]error) // by certificate: programs open many connections
+	if err := a.endDescent(ctx); err != nil && ctx.Err() == nil {
+		a.Logger.WarnContext(ctx, "auth.revoked cards not looked up", "err", err)
+	}
 	for _, p := range cards {
-		if _, err := a.evaluate(ctx, p.peer); err != nil && ctx.Err() == nil {
+		err, known := outcome[string(p.peer.Raw)]
+		if !known {
+			_, err = a.evaluate(ctx, p.peer)
+			outcome[string(p.peer.Raw)] = err
+		}
+		if err != nil && ctx.Err() == nil {
 			a.finish(p, fmt.Errorf("card: %w", err))
 		}
 	}

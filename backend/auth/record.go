@@ -12,17 +12,24 @@ import (
 )
 
 // admitted writes a log-in down, and tells the owner when it came from where
-// nobody has logged in before.
-func (a *Authenticator) admitted(ctx context.Context, p *Principal) {
+// nobody has logged in before. The error is a *Refusal: nobody gets in unnoticed.
+func (a *Authenticator) admitted(ctx context.Context, p *Principal) error {
+	if err := a.Audit.Write(a.eventOf(p, "auth.ok", nil)); err != nil {
+		return &Refusal{Code: Unavailable, Cause: err}
+	}
 	now := time.Now()
 	a.Store.LoggedIn(p.Account, now)
-	a.event(p, "auth.ok", nil)
 	a.Logger.LogAttrs(ctx, slog.LevelInfo, "auth.ok", slog.String("proto", p.Proto), slog.String("mech", p.Mech),
 		slog.String("remote", p.caller.Remote.String()), slog.String("conn", p.caller.ConnID),
 		slog.String("account", p.Address), slog.Int("level", p.Level))
-	if !p.caller.Remote.IsValid() {
-		return
+	if p.caller.Remote.IsValid() {
+		a.arrived(ctx, p, now)
 	}
+	return nil
+}
+
+// arrived notes where a log-in came from, and tells the owner of a new place.
+func (a *Authenticator) arrived(ctx context.Context, p *Principal, now time.Time) {
 	fresh, err := a.place(ctx, p, now)
 	if err != nil {
 		a.Logger.WarnContext(ctx, "auth.networks not read", "account", p.Address, "err", err)
@@ -92,6 +99,7 @@ func (a *Authenticator) refused(ctx context.Context, c *Caller, t *Attempt, acco
 	}
 	e := a.entry(c, "auth.fail")
 	e.Mech, e.Outcome = t.Mech, err.Error()
+	showed(e, c)
 	switch {
 	case account != nil:
 		e.Account = account.Addresses[0]
@@ -104,8 +112,26 @@ func (a *Authenticator) refused(ctx context.Context, c *Caller, t *Attempt, acco
 	if refusal := new(Refusal); errors.As(err, &refusal) && refusal.Repeated {
 		attrs = append(attrs, slog.Bool("repeated", true))
 	}
-	a.Audit.Write(e)
 	a.Logger.LogAttrs(ctx, slog.LevelWarn, "auth.fail", attrs...)
+	if !a.tedious(c, t, err) {
+		a.note(e)
+	}
+}
+
+// tedious says whether a refusal is like one of less than a minute ago that cost its maker
+// nothing: a stranger shall not fill the disk with them.
+func (a *Authenticator) tedious(c *Caller, t *Attempt, err error) bool {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || !refusal.Repeated && refusal.Code != TooManyFailures && refusal.Code != Unavailable {
+		return false
+	}
+	here := place{a.pseudonym(t.User), networks(c.Remote)[0]}
+	now := time.Now()
+	_, told := a.told.get(here, now)
+	if !told {
+		a.told.put(here, true, now.Add(time.Minute))
+	}
+	return told
 }
 
 // deny writes down that somebody may not do something.
@@ -124,23 +150,36 @@ func (a *Authenticator) entry(c *Caller, event string) *storage.Event {
 	if c.Remote.IsValid() {
 		e.Remote = c.Remote.String()
 	}
-	if leaf := c.TLS.Peer; leaf != nil {
-		e.Serial, e.Issuer = fmt.Sprintf("%x", leaf.SerialNumber), leaf.Issuer.String()
-	}
 	return e
 }
 
-// event writes into the audit trail what a principal did, or what befell it.
+// showed adds the certificate that the caller showed. Nothing of it is sure unless
+// the event says so: anybody can make one.
+func showed(e *storage.Event, c *Caller) {
+	if leaf := c.TLS.Peer; leaf != nil {
+		e.Serial, e.Issuer = fmt.Sprintf("%x", leaf.SerialNumber), leaf.Issuer.String()
+	}
+}
+
+// note writes into the audit trail what has happened already, or has been refused: when
+// the trail is full that stays so. What must not happen unnoticed is in admitted.
+func (a *Authenticator) note(e *storage.Event) { _ = a.Audit.Write(e) }
+
+// event notes what a principal did, or what befell it.
 func (a *Authenticator) event(p *Principal, event string, cause error) {
+	a.note(a.eventOf(p, event, cause))
+}
+
+func (a *Authenticator) eventOf(p *Principal, event string, cause error) *storage.Event {
 	e := a.entry(&p.caller, event)
 	e.Account, e.Actor, e.Mech, e.Level, e.Via = p.Address, p.actor, p.Mech, p.Level, p.Via
 	if p.card != nil {
-		e.Identity = p.card.Identity
+		e.Identity, e.Serial, e.Issuer = p.card.Identity, p.card.Serial, p.card.Issuer
 	}
 	if cause != nil {
 		e.Outcome = cause.Error()
 	}
-	a.Audit.Write(e)
+	return e
 }
 
 // cardEvent writes down what was done with a card.
@@ -151,5 +190,5 @@ func (a *Authenticator) cardEvent(p *Principal, event string, card *Card, outcom
 	if card.Serial != "" {
 		e.Serial, e.Issuer = card.Serial, card.Issuer
 	}
-	a.Audit.Write(e)
+	a.note(e)
 }

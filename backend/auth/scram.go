@@ -214,6 +214,10 @@ func (s *scramRun) final(ctx context.Context, response []byte) ([]byte, step, er
 	if err != nil {
 		return s.finish(s.a.settle(ctx, s.c, s.user, s.d.account, nil, err))
 	}
+	// The client knows now that the proof was right, and may leave it at that.
+	e := s.a.entry(s.c, "auth.proof")
+	e.Account, e.Mech = s.d.account.Addresses[0], s.mech
+	s.a.note(e)
 	return []byte(reply), func(ctx context.Context, response []byte) ([]byte, step, error) {
 		if len(response) > 0 {
 			return nil, nil, ErrSyntax

@@ -104,8 +104,9 @@ type limiter struct {
 	known     *recent[place, bool]
 	failed    *recent[guess, bool]
 
-	mu      sync.Mutex // guards pending, and the counts between a look and a change
+	mu      sync.Mutex // guards what follows, and the counts between a look and a change
 	pending map[guess]*ticket
+	waiting map[netip.Prefix]int // guesses of strangers under way, by network
 }
 
 func newLimiter(t Throttle) *limiter {
@@ -119,6 +120,7 @@ func newLimiter(t Throttle) *limiter {
 		known:     newRecent[place, bool](t.Entries),
 		failed:    newRecent[guess, bool](t.Entries),
 		pending:   map[guess]*ticket{},
+		waiting:   map[netip.Prefix]int{},
 	}
 }
 
@@ -180,6 +182,8 @@ func (l *limiter) take(name string, nets []netip.Prefix, g guess) (*ticket, erro
 	}
 	t := &ticket{l: l, place: place{name, nets[0]}, guess: g, holders: 1}
 	if _, t.repeated = l.failed.get(g, now); t.repeated {
+		// A program that keeps sending what it has stored makes one guess in all.
+		l.failed.put(g, true, now.Add(failureFor))
 		return t, nil
 	}
 	if known, _ := l.known.get(t.place, now); !known {
@@ -188,6 +192,11 @@ func (l *limiter) take(name string, nets []netip.Prefix, g guess) (*ticket, erro
 		if c.at(now).perDay >= l.Strangers {
 			return nil, &Refusal{Code: TooManyFailures, Cause: errStrangers}
 		}
+		// Many at the same moment would all pass before the first one counts.
+		if l.waiting[nets[0]] >= l.most(nets[0]) {
+			return nil, &Refusal{Code: Unavailable, Cause: errParked}
+		}
+		l.waiting[nets[0]]++
 	}
 	wrong, _ := l.places.get(t.place, now)
 	if wrong >= l.Free {
@@ -212,6 +221,14 @@ func (l *limiter) heard(nets []netip.Prefix, now time.Time) bool {
 		minute, day = 3*minute, 3*day
 	}
 	return true
+}
+
+// most is how many wrong secrets a minute a network has.
+func (l *limiter) most(n netip.Prefix) int {
+	if l.trusts(n) {
+		return l.TrustedPerMinute
+	}
+	return l.PerMinute
 }
 
 func (l *limiter) trusts(n netip.Prefix) bool {
@@ -260,6 +277,11 @@ func (t *ticket) release(settle func(now time.Time)) {
 		return
 	}
 	delete(t.l.pending, t.guess)
+	if t.stranger {
+		if t.l.waiting[t.place.net]--; t.l.waiting[t.place.net] == 0 {
+			delete(t.l.waiting, t.place.net)
+		}
+	}
 	if !t.settled {
 		t.l.reserve(t, now, -1)
 	}

@@ -71,8 +71,10 @@ func (e *Exchange) token(ctx context.Context, response []byte) ([]byte, step, er
 	}
 	// The client gets a description of the error, and answers with a dummy: ^A,
 	// or nothing (RFC 7628 section 3.2.3). Only then the exchange fails.
-	return []byte(failure), func(ctx context.Context, _ []byte) ([]byte, step, error) {
-		return e.finish(e.a.settle(ctx, e.c, t, account, nil, err))
+	// It is written down now: not every client comes back.
+	_, err = e.a.settle(ctx, e.c, t, account, nil, err)
+	return []byte(failure), func(context.Context, []byte) ([]byte, step, error) {
+		return nil, nil, err
 	}, nil
 }
 

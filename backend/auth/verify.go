@@ -8,7 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"telesphore/backend"
@@ -20,6 +20,7 @@ var (
 	errTimeOver  = errors.New("its time is over")
 	errSomeone   = errors.New("asked to act as somebody else")
 	errNotTheirs = errors.New("the card is somebody else's")
+	errChanged   = errors.New("the account's credentials have changed")
 )
 
 // claim is what somebody has proven. The account it belongs to goes beside it.
@@ -64,7 +65,8 @@ func (a *Authenticator) secret(ctx context.Context, c *Caller, t *Attempt, d *do
 // dossier is what the store has about the one who was named, read in one View.
 type dossier struct {
 	account *storage.Account // nil when the name is nobody's
-	name    string           // identifies what was typed in maps
+	name    string           // identifies the account in maps, or what was typed for none
+	typed   string           // the name as it was typed, normalised
 	secret  string
 	factor  *storage.Factor
 	grants  []storage.Grant // with the tag of secret
@@ -83,8 +85,9 @@ func (a *Authenticator) lookUp(ctx context.Context, user, secret string) (*dossi
 	} else {
 		d.name = "\x00" + user[:min(len(user), maxName)]
 	}
+	d.typed = d.name
 	err = a.Store.View(ctx, func(tx *storage.Tx) error {
-		account, err := tx.AccountByAddress(d.name)
+		account, err := tx.AccountByAddress(d.typed)
 		if errors.Is(err, storage.ErrNoAccount) {
 			return nil
 		}
@@ -116,7 +119,8 @@ func (a *Authenticator) password(ctx context.Context, c *Caller, d *dossier, mec
 	}
 	// The throttle comes first: a cache that answered those who are shut out
 	// would tell them when a guess is right.
-	ticket, err := a.limiter.begin(ctx, d.name, c.Remote, a.tag(d.name, d.account, d.secret))
+	// Nor shall the answer to one name tell that another one is the same account's.
+	ticket, err := a.limiter.begin(ctx, d.name, c.Remote, a.tag(d.typed, d.account, d.secret))
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +128,13 @@ func (a *Authenticator) password(ctx context.Context, c *Caller, d *dossier, mec
 		ticket.fail()
 		return nil, &Refusal{Code: BadCredentials, Repeated: true}
 	}
-	ok, err := a.check(ctx, d.name, d.account, d.secret)
+	// A guess counts, and takes its connection, also when its maker does not wait
+	// for the answer: the hash is computed all the same.
+	stay := context.WithoutCancel(ctx)
+	ok, err := a.check(stay, d.name, d.account, d.secret)
 	cl := &claim{level: LevelPassword, plain: true}
 	if err == nil && !ok {
-		cl, err = a.withCode(ctx, c, d, mech)
+		cl, err = a.withCode(stay, c, d, mech)
 	}
 	var refusal *Refusal
 	switch {
@@ -162,7 +169,7 @@ func (a *Authenticator) check(ctx context.Context, name string, account *storage
 	if err != nil {
 		return false, err
 	}
-	if matched == nil || account == nil || account.Password == "" {
+	if matched == nil || account == nil || account.Password == "" || len(secret) > maxSecret {
 		return false, nil
 	}
 	a.cache.put(tag, account.ID, time.Now().Add(a.CacheFor))
@@ -217,8 +224,46 @@ func (a *Authenticator) settle(ctx context.Context, c *Caller, t *Attempt, accou
 		caller: *c, card: cl.card, peer: cl.peer, grant: cl.grant, app: cl.app, until: cl.until, alert: cl.alert,
 	}
 	a.register(p)
-	a.admitted(ctx, p)
+	// What was taken back before the principal was in view is found here.
+	err = a.holds(ctx, p)
+	if err == nil {
+		err = a.admitted(ctx, p)
+	}
+	if err != nil {
+		p.Close()
+		a.refused(ctx, c, t, account, err)
+		return nil, err
+	}
 	return p, nil
+}
+
+// holds says whether everything that a log-in rests on is still there. The error
+// is a *Refusal.
+func (a *Authenticator) holds(ctx context.Context, p *Principal) error {
+	err := a.Store.View(ctx, func(tx *storage.Tx) error {
+		account, err := tx.Account(p.Account)
+		if err != nil {
+			return err
+		}
+		if account.State != storage.Active || account.Epoch != p.Epoch {
+			return errChanged
+		}
+		if p.app != 0 {
+			_, err = tx.AppPassword(p.Account, p.app)
+		}
+		if p.grant != 0 && err == nil {
+			var grants []storage.Grant
+			grants, err = tx.Grants(p.Account)
+			if !slices.ContainsFunc(grants, func(g storage.Grant) bool { return g.ID == p.grant }) {
+				err = errors.Join(err, errRevoked)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return &Refusal{Code: BadCredentials, Cause: err}
+	}
+	return nil
 }
 
 // welcome decides whether a claim is enough. From here on the caller knows the
@@ -267,7 +312,7 @@ func (a *Authenticator) enough(ctx context.Context, c *Caller, account *storage.
 	case cl.stale != nil:
 		return a.again(ctx, c, cl.stale)
 	}
-	return a.demand(ctx, c, account)
+	return a.demand(ctx, c, account, factor)
 }
 
 // tag stands for a secret presented for a name. It moves with the account's
@@ -295,7 +340,7 @@ func owns(account *storage.Account, address string) bool {
 		return false
 	}
 	for _, own := range account.Addresses {
-		if strings.EqualFold(own, a.Normal()) {
+		if own == a.Normal() {
 			return true
 		}
 	}

@@ -252,7 +252,7 @@ func TestFirstUse(t *testing.T) {
 		if err := tx.UnlinkCard(l.alice, "essai|"+aliceID); err != nil {
 			return err
 		}
-		return tx.PutLinkWindow(l.alice, &storage.LinkWindow{Expected: nobodyID})
+		return tx.PutLinkWindow(l.alice, &storage.LinkWindow{Expected: "essai|" + nobodyID})
 	})
 	c := l.dialWith(l.with(card, 0))
 	c.say("AUTH PLAIN "+plain(alice, "wrong"), "535 5.7.8 ")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -508,6 +509,13 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 	level("policy", &c.Policy.Levels)
 	for i := range c.Policy.Domains {
 		p := &c.Policy.Domains[i]
+		same := func(d string) bool { return strings.EqualFold(d, p.Domain) }
+		if !slices.ContainsFunc(c.Domains, same) {
+			wrong("policy.domains", "%q is not among domains", p.Domain)
+		}
+		if slices.ContainsFunc(c.Policy.Domains[:i], func(o DomainPolicy) bool { return same(o.Domain) }) {
+			wrong("policy.domains", "%q has two policies", p.Domain)
+		}
 		level("policy.domains", &p.Levels)
 		if _, err := backend.ParseDomain(p.Domain); err != nil {
 			wrong("policy.domains", "%q is no domain name", p.Domain)
@@ -522,11 +530,25 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 		if _, _, err := net.SplitHostPort(r.Host); err != nil {
 			wrong("relay.routes", "%q is no host with a port, like mail.example:25", r.Host)
 		}
+		if host, _, _ := net.SplitHostPort(r.Host); r.Security == relay.None && !loopback(host) {
+			wrong("relay.routes", `security "none" is for this machine only: codes would travel in clear to %s`, host)
+		}
 		if !slices.Contains([]string{"none", "starttls", "tls"}, r.Security) {
 			wrong("relay.routes", `security %q is none of "none", "starttls" and "tls"`, r.Security)
 		}
 	}
-	for _, i := range c.Cards.Issuers {
+	for n, i := range c.Cards.Issuers {
+		if strings.Contains(i.Group, "|") {
+			wrong("cards.issuers", "a group has no | in its name: %q", i.Group)
+		}
+		if len(i.Lists) == 0 && i.OCSP == "" {
+			wrong("cards.issuers", "name the revocation lists of %s, or its OCSP responder: a stolen card must be refused", i.Certificate)
+		}
+		if slices.ContainsFunc(c.Cards.Issuers[:n], func(o CardIssuer) bool {
+			return i.Kind == "person" && o.Kind == i.Kind && o.Group == i.Group && (o.Attribute != i.Attribute || o.Pattern != i.Pattern)
+		}) {
+			wrong("cards.issuers", "the issuers of group %s differ in attribute or pattern", i.Group)
+		}
 		if i.Kind != "person" && i.Kind != "organisation" {
 			wrong("cards.issuers", `kind %q is neither "person" nor "organisation"`, i.Kind)
 		}
@@ -543,6 +565,11 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 	if c.Auth.AppPasswords.Level > auth.LevelCode {
 		wrong("app_passwords.worth", "an application password is worth 1 or 2")
 	}
+}
+
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // outside lists the ordinary domains that mail may go to: those with a route.
