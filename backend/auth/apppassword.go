@@ -117,7 +117,7 @@ func (a *Authenticator) appPassword(ctx context.Context, c *Caller, d *dossier, 
 	}
 	sum := sha256.Sum256(random)
 	if subtle.ConstantTimeCompare(sum[:], p.Hash[:]) != 1 {
-		ticket, err := a.limiter.begin(ctx, appName(d.name), c.Remote, a.tag(d.name, d.account, secret))
+		ticket, err := a.limiter.begin(ctx, appName(d.name), c.Remote, a.tag(d.typed, d.account, secret))
 		if err != nil {
 			return nil, err
 		}

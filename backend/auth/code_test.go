@@ -302,7 +302,7 @@ func TestWrongCodesAreCountedByDay(t *testing.T) {
 			for n := range 3 {
 				w.secret(from(home), right+wrongCode(w.code(), n+1))
 			}
-			time.Sleep(24 * time.Hour)
+			w.pause(t, 24*time.Hour)
 		}
 		if f := w.factor(); f.Wrong != 3 {
 			t.Errorf("%d wrong codes on the last day", f.Wrong)

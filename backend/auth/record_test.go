@@ -208,7 +208,7 @@ func TestNewNetworkIsTold(t *testing.T) {
 		w.link(w.id, card)
 		w.outcome(w.external(t.Context(), from("192.0.2.200", card), ""))
 		told("a card at a fourth place", 3)
-		time.Sleep(91 * 24 * time.Hour)
+		w.pause(t, 91*24*time.Hour)
 		w.secret(from(home), right)
 		time.Sleep(2 * time.Second)
 		w.secret(from(abroad), right)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"telesphore/backend"
 	"telesphore/storage"
@@ -82,12 +83,16 @@ func (w *ward) open(t testing.TB, anchors *tls.Anchors) {
 }
 
 // restart is what a restart of the server does: memory is empty, the disk is not.
-func (w *ward) restart(t testing.TB) {
+func (w *ward) restart(t testing.TB) { w.pause(t, 0) }
+
+// pause stops the server for a while. So long times pass without the store's clocks.
+func (w *ward) pause(t testing.TB, d time.Duration) {
 	t.Helper()
 	if err := w.Audit.Close(); err != nil {
 		t.Fatal(err)
 	}
 	w.disk.Close(t)
+	time.Sleep(d)
 	w.open(t, w.Anchors)
 }
 
