@@ -258,6 +258,25 @@ func TestOtherSecretsLinkNoCard(t *testing.T) {
 	})
 }
 
+// Where codes are on, the password alone links no card either.
+func TestFirstUseNeedsTheCode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t, nil)
+		w.codesOn()
+		w.window("", 0)
+		here := from(home, w.card(idMine, tls.Terms{}))
+		if got := w.secret(here, right); got.code != CodeNeeded || len(w.cards(w.id)) != 0 {
+			t.Errorf("the password: %+v, %d cards", got, len(w.cards(w.id)))
+		}
+		if got := w.secret(here, right+w.code()); got.level != LevelCard || len(w.cards(w.id)) != 1 {
+			t.Errorf("password and code: %+v, %d cards", got, len(w.cards(w.id)))
+		}
+		if got := w.secret(here, right); got.level != LevelCard {
+			t.Errorf("the linked card with the password: %+v", got)
+		}
+	})
+}
+
 func TestCardAndWhomItActsAs(t *testing.T) {
 	w := newWard(t, nil)
 	card := w.card(idMine, tls.Terms{})
@@ -359,7 +378,6 @@ func rename(t testing.TB, pairs ...any) tls.Terms {
 		Type  asn1.ObjectIdentifier
 		Value string `asn1:"utf8"`
 	}
-	type set []pair
 	var s []pair
 	for i := 0; i < len(pairs); i += 2 {
 		s = append(s, pair{asn1.ObjectIdentifier{2, 5, 4, pairs[i].(int)}, pairs[i+1].(string)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -265,8 +266,8 @@ func TestLogInEndsWithItsGrant(t *testing.T) {
 		whole := w.grant(from(home), right)
 		p, _ := logIn(t, w.lab, from(home), user, whole)
 		strong, _ := logIn(t, w.lab, from(home, card), user, whole)
-		ended := 0
-		p.OnEnd(func() { ended++ })
+		var ended atomic.Int32
+		p.OnEnd(func() { ended.Add(1) })
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -274,16 +275,19 @@ func TestLogInEndsWithItsGrant(t *testing.T) {
 			close(done)
 		}()
 		time.Sleep(24*time.Hour + 14*time.Minute)
-		if err := p.Err(); err != nil || ended != 0 {
-			t.Errorf("after 24 h 14: %v, ended %d times", err, ended)
+		synctest.Wait()
+		if err := p.Err(); err != nil || ended.Load() != 0 {
+			t.Errorf("after 24 h 14: %v, ended %d times", err, ended.Load())
 		}
 		time.Sleep(2*time.Minute + time.Second)
-		if err := p.Err(); err == nil || ended != 1 {
-			t.Errorf("after 24 h 16: %v, ended %d times", err, ended)
+		synctest.Wait()
+		if err := p.Err(); err == nil || ended.Load() != 1 {
+			t.Errorf("after 24 h 16: %v, ended %d times", err, ended.Load())
 		}
 		time.Sleep(time.Hour)
-		if strong.Err() != nil || strong.Level != LevelCard || ended != 1 {
-			t.Errorf("log-in with a card: %v; the other one ended %d times", strong.Err(), ended)
+		synctest.Wait()
+		if strong.Err() != nil || strong.Level != LevelCard || ended.Load() != 1 {
+			t.Errorf("log-in with a card: %v; the other one ended %d times", strong.Err(), ended.Load())
 		}
 		if e := w.events("auth.end"); len(e) != 1 || e[0].Account != user || e[0].Via != "grant 1" {
 			t.Errorf("events %+v", e)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,6 +217,27 @@ func TestNewNetworkIsTold(t *testing.T) {
 	})
 }
 
+// The connections that a program opens at once from a new place make one notice.
+func TestNewNetworkIsToldOnce(t *testing.T) {
+	w := newWard(t, nil)
+	w.secret(from(home), right)
+	for n := range storage.MaxNetworks - 4 {
+		begin := make(chan struct{})
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				<-begin
+				w.secret(from(stranger(n)), right)
+			})
+		}
+		close(begin)
+		all.Wait()
+		if told := len(w.notices(NewNetwork)); told != n+1 {
+			t.Fatalf("%d notices of %d places", told, n+1)
+		}
+	}
+}
+
 // Open log-ins are looked at again: a revoked card ends its own.
 func TestRecheckEndsRevokedCards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -228,10 +250,14 @@ func TestRecheckEndsRevokedCards(t *testing.T) {
 		alone := w.byCard(mine)
 		other, err := w.external(t.Context(), from(home, theirs), "")
 		w.must(err)
-		ends := map[*Principal]int{}
+		ends := map[*Principal]*atomic.Int32{}
 		for _, p := range []*Principal{password, both, alone, other} {
-			p.OnEnd(func() { ends[p]++ })
+			n := new(atomic.Int32)
+			ends[p] = n
+			p.OnEnd(func() { n.Add(1) })
 		}
+		app, _, err := w.MakeAppPassword(t.Context(), alone, &NewAppPassword{Name: "telephone"})
+		w.must(err)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -240,13 +266,14 @@ func TestRecheckEndsRevokedCards(t *testing.T) {
 		}()
 		look := func(when string, over bool) {
 			t.Helper()
+			synctest.Wait()
 			for _, p := range []*Principal{both, alone} {
-				if (p.Err() != nil) != over || (ends[p] == 1) != over {
-					t.Errorf("%s: %v, ended %d times", when, p.Err(), ends[p])
+				if (p.Err() != nil) != over || (ends[p].Load() == 1) != over {
+					t.Errorf("%s: %v, ended %d times", when, p.Err(), ends[p].Load())
 				}
 			}
 			for _, p := range []*Principal{password, other} {
-				if p.Err() != nil || ends[p] != 0 {
+				if p.Err() != nil || ends[p].Load() != 0 {
 					t.Errorf("%s: another log-in ended: %v", when, p.Err())
 				}
 			}
@@ -260,6 +287,9 @@ func TestRecheckEndsRevokedCards(t *testing.T) {
 		look("looked at", true)
 		time.Sleep(20 * time.Minute)
 		look("looked at again", true)
+		if got := w.secret(from(home), app); got.code != BadCredentials {
+			t.Errorf("an application password that the revoked card had made: %+v", got)
+		}
 		if e := w.events("auth.end"); len(e) != 2 || e[0].Serial != mine.Leaf.SerialNumber.Text(16) || !strings.Contains(e[0].Outcome, "revoked") {
 			t.Errorf("events %+v", e)
 		}

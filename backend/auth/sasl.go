@@ -28,6 +28,7 @@ const (
 // EXTERNAL is there whenever a certificate was presented, good or bad: programs
 // that find it in the list choose it even without one.
 func (a *Authenticator) Mechanisms(c *Caller) []string {
+	a.start()
 	var list []string
 	if c.TLS.Peer != nil {
 		list = append(list, mechExternal)

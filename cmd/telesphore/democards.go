@@ -158,12 +158,17 @@ func (t *demoTrust) makeBad() (err error) {
 	return err
 }
 
+// demoTerms make cards with elliptic keys: programs on GnuTLS before 3.8 do not
+// show an RSA card to a server of TLS 1.3 that wants PSS signatures, as it must.
+func demoTerms() tls.Terms { return tls.Terms{Algorithm: tls.ECDSA} }
+
 // demoPerson is who is named on the card of one of the demo's people.
 func demoPerson(role string) tls.Person {
 	roles := []string{"medecin", "cardiologue", "infirmier"}
 	return tls.Person{
 		ID:      fmt.Sprintf("8997000000%02d", slices.Index(roles, role)+1),
 		Surname: strings.ToUpper(role), GivenName: "Demo", Profession: "10",
+		Terms: demoTerms(),
 	}
 }
 
@@ -177,7 +182,7 @@ func (t *demoTrust) give(p *demoAccount) (*auth.Card, error) {
 	case p.Card == "none":
 		return nil, nil
 	case p.role == "labo":
-		o := tls.Organisation{Unit: "3997000001", Name: "LABO-DEMO", Org: "Hopital de demonstration"}
+		o := tls.Organisation{Unit: "3997000001", Name: "LABO-DEMO", Org: "Hopital de demonstration", Terms: demoTerms()}
 		k, err = t.card(t.organisations, p.role, time.Time{}, func() ([]byte, []byte, error) { return t.organisations.OrganisationCertificate(o) })
 		card.Organisation, card.Holder = true, o.Name
 		card.Identity = demoOrganisations + "|" + o.Unit + "|" + o.Name
