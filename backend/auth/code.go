@@ -241,9 +241,11 @@ func (a *Authenticator) demand(ctx context.Context, c *Caller, account *storage.
 	case err != nil:
 		return &Refusal{Code: Unavailable, Cause: err}
 	}
-	e := a.entry(c, "code.sent")
-	e.Account = account.Addresses[0]
-	a.note(e)
+	if n.Code != "" {
+		e := a.entry(c, "code.sent")
+		e.Account = account.Addresses[0]
+		a.note(e)
+	}
 	return &Refusal{Code: CodeNeeded, Text: a.phrases().CodeSent}
 }
 

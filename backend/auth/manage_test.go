@@ -283,14 +283,14 @@ func TestTOTPInPlaceOfMail(t *testing.T) {
 			t.Errorf("its grant: %+v", got)
 		}
 		w.must(w.RevokeGrant(ctx, w.acting(w.id), 0))
-		if got := w.secret(from(home), right+code); got.code != BadCredentials {
+		if got := w.secret(from(home), right+code); got.code != CodeNeeded {
 			t.Errorf("the same code without its grant: %+v", got)
 		}
 		if got := w.secret(from(abroad), right+recovery[3]); got != byCode {
 			t.Errorf("recovery code: %+v", got)
 		}
 		w.must(w.RevokeGrant(ctx, w.acting(w.id), 0))
-		if got := w.secret(from(home), right+recovery[3]); got.code != BadCredentials {
+		if got := w.secret(from(home), right+recovery[3]); got.code != CodeNeeded {
 			t.Errorf("recovery code again: %+v", got)
 		}
 		if f := w.factor(); len(f.Recovery) != recoveryCodes-1 || f.CodesOn {

@@ -254,7 +254,7 @@ func (a *Authenticator) holds(ctx context.Context, p *Principal) error {
 		if p.grant != 0 && err == nil {
 			var grants []storage.Grant
 			grants, err = tx.Grants(p.Account)
-			if !slices.ContainsFunc(grants, func(g storage.Grant) bool { return g.ID == p.grant }) {
+			if !slices.ContainsFunc(grants, func(g storage.Grant) bool { return g.ID == p.grant && p.Since.Before(g.Until) }) {
 				err = errors.Join(err, errRevoked)
 			}
 		}

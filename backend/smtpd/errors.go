@@ -21,7 +21,7 @@ import (
 var (
 	errNeedTLS      = reply(530, 5, 7, 0, "Must issue a STARTTLS command first")
 	errAuthNeedsTLS = reply(538, 5, 7, 11, "Encryption required for requested authentication mechanism")
-	errNeedAuth     = reply(530, 5, 7, 0, "Authentication required")
+	errNeedAuth     = reply(530, 5, 7, 0, "Authentication required: log in, or insert your card")
 	errNotOwned     = reply(550, 5, 7, 1, "Sender address not owned by user")
 
 	errBadCredentials  = reply(535, 5, 7, 8, "Authentication credentials invalid")
