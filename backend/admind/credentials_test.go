@@ -115,7 +115,7 @@ func TestGrantsAndSessions(t *testing.T) {
 	if p.Err() == nil {
 		t.Error("the log-in goes on without its grant")
 	}
-	if g := o.ask(grants).Grants; len(g) != 0 {
+	if g := o.ask(grants).Grants; len(g) != 1 || !g[0].Over {
 		t.Errorf("grants: %+v", g)
 	}
 	o.ask(revoke(admind.GrantRequest{All: true})) // none is left to end
