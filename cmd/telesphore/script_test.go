@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"demo": cmdDemo, "serve": cmdServe, "signal": cmdSignal, "stopped": cmdStopped,
 			"log": cmdLog, "status": cmdStatus, "talk": cmdTalk,
-			"set": cmdSet, "code": cmdCode, "base64": cmdBase64,
+			"set": cmdSet, "code": cmdCode, "base64": cmdBase64, "renew": cmdRenew,
 			"maildir": cmdMaildir, "samemail": cmdSamemail,
 		},
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -94,26 +95,54 @@ func nextCode(folder, role, after string) (name, code string, err error) {
 	return "", "", nil
 }
 
+// cmdRenew gives a role a new card of a longer life: renew ROLE.
+func cmdRenew(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: renew ROLE")
+	}
+	cert, key := ts.Getenv(args[0]+"_cert"), ts.Getenv(args[0]+"_key")
+	authority, err := personsAuthority(cert)
+	ts.Check(err)
+	p := demoPerson(args[0])
+	p.NotBefore, p.NotAfter = time.Now().Add(-time.Hour), time.Now().AddDate(4, 0, 0)
+	certPEM, keyPEM, err := authority.Card(p)
+	ts.Check(err)
+	ts.Check(errors.Join(os.WriteFile(cert, certPEM, 0o600), os.WriteFile(key, keyPEM, 0o600)))
+}
+
+// personsAuthority reads the demo's authority of persons' cards, which lies beside them.
+func personsAuthority(card string) (*tls.Authority, error) {
+	cert, err := os.ReadFile(filepath.Join(filepath.Dir(card), "persons-ca.pem"))
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.ReadFile(filepath.Join(filepath.Dir(card), "persons-ca.key"))
+	if err != nil {
+		return nil, err
+	}
+	return tls.ParseAuthority(cert, key)
+}
+
 // revoke signs a newer list than the demo's, with one card more, given by its
 // file. A server reads it at SIGHUP.
 func revoke(card string) error {
-	file := func(end string) string { return filepath.Join(filepath.Dir(card), "persons-ca"+end) }
-	var octets [4][]byte
-	for i, name := range []string{card, file(".pem"), file(".key"), file(".crl")} {
-		var err error
-		if octets[i], err = os.ReadFile(name); err != nil {
-			return err
-		}
-	}
-	leaf, err := parseCertificate(octets[0])
+	authority, err := personsAuthority(card)
 	if err != nil {
 		return err
 	}
-	authority, err := tls.ParseAuthority(octets[1], octets[2])
+	octets, err := os.ReadFile(card)
 	if err != nil {
 		return err
 	}
-	list, err := x509.ParseRevocationList(octets[3])
+	leaf, err := parseCertificate(octets)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(filepath.Dir(card), "persons-ca.crl")
+	if octets, err = os.ReadFile(file); err != nil {
+		return err
+	}
+	list, err := x509.ParseRevocationList(octets)
 	if err != nil {
 		return fmt.Errorf("read the revocation list: %w", err)
 	}
@@ -126,5 +155,5 @@ func revoke(card string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file(".crl"), der, 0o600)
+	return os.WriteFile(file, der, 0o600)
 }
