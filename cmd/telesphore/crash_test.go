@@ -57,33 +57,39 @@ func runCrashServer(dir, ports string) error {
 	}
 	ctx := context.Background()
 	d := &demo{dir: dir, portBase: base, lang: "en"}
+	if err := d.directory(); err != nil {
+		return err
+	}
+	o := d.first // its store is enough
+	if o.lock, err = lockDirectory(o.dir); err != nil {
+		return err
+	}
 	if d.outside, err = newOutside(d.file(demoOutside), d.spare(1)); err != nil {
 		return err
 	}
-	c, err := d.prepare()
-	if err != nil {
+	if err := d.prepare(); err != nil {
 		return err
 	}
-	c.Bodies.Synced = func(p body.Pos) {
+	if err := o.configure(); err != nil {
+		return err
+	}
+	o.config.Bodies.Synced = func(p body.Pos) {
 		note.WriteAt(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(nil, p.Segment), p.Offset), 0)
 	}
 	if os.Getenv(lieVariable) != "" {
 		n := 0
-		c.Bodies.Skip = func() bool { n++; return n%8 != 0 }
+		o.config.Bodies.Skip = func() bool { n++; return n%8 != 0 }
 	}
-	lock, err := lockDirectory(dir)
-	if err != nil {
+	if err := o.open(ctx); err != nil {
 		return err
 	}
-	s, err := build(ctx, c, lock)
-	if err != nil {
-		return err
-	}
-	accounts, err := d.accounts(ctx, s)
-	if err != nil {
-		return err
-	}
-	return s.serve(ctx, func() error { return d.announce(c, s.socketAt, accounts) })
+	return o.server.serve(ctx, func() error {
+		octets, err := json.Marshal(demoFile{Operator: o.told(), Accounts: o.accounts})
+		if err != nil {
+			return err
+		}
+		return writeFile(d.file(demoReady), octets)
+	})
 }
 
 func TestCrash(t *testing.T) {

@@ -164,7 +164,7 @@ func demoTerms() tls.Terms { return tls.Terms{Algorithm: tls.ECDSA} }
 
 // demoPerson is who is named on the card of one of the demo's people.
 func demoPerson(role string) tls.Person {
-	roles := []string{"medecin", "cardiologue", "infirmier"}
+	roles := []string{"medecin", "cardiologue", "infirmier", "pharmacie"}
 	return tls.Person{
 		ID:      fmt.Sprintf("8997000000%02d", slices.Index(roles, role)+1),
 		Surname: strings.ToUpper(role), GivenName: "Demo", Profession: "10",

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 )
@@ -15,7 +14,6 @@ type messages struct {
 	Directory string
 	Authority string
 	Door      string
-	Address   string
 	Security  string
 	Account   string
 	Password  string
@@ -25,17 +23,16 @@ type messages struct {
 	Codes     map[bool]string   // by demoAccount.OTP
 	Trying    string            // how to try cards and codes; gets the folders of cards and of outside mail
 	Heading   string            // above Steps
-	Steps     [5]string         // setting up Thunderbird: [0] gets the authority's file, [1] an address, [2] and [3] a port
+	Steps     [5]string         // setting up Thunderbird: [0] gets the authority's file, [1] an address, [2] and [3] a port, the second operator's and its domain
 	Stop      string
 }
 
 func english() *messages {
 	return &messages{
-		Title:     "Telesphore is ready. Accounts and certificates are made up, and only this machine can reach them.",
+		Title:     "Telesphore is ready: two operators. Accounts and certificates are made up, and only this machine can reach them.",
 		Directory: "Directory",
 		Authority: "Authority",
 		Door:      "DOOR",
-		Address:   "ADDRESS",
 		Security:  "SECURITY",
 		Account:   "ACCOUNT",
 		Password:  "PASSWORD",
@@ -49,8 +46,8 @@ func english() *messages {
 		Steps: [5]string{
 			"Settings > Privacy & Security > Manage Certificates > Authorities > Import %s, and trust it for websites. (At a first start, the icon at the top right of the account window puts that window aside.)",
 			"New account: any name and the address %s, Continue; no settings are found, so fill in the two forms that follow.",
-			"Incoming server: IMAP, localhost, port %s, SSL/TLS, normal password; the user name is the whole address.",
-			"Outgoing server: localhost, port %s, SSL/TLS, normal password, the same user name; then the account's password.",
+			"Incoming server: IMAP, localhost, port %s (%s for %s), SSL/TLS, normal password; the user name is the whole address.",
+			"Outgoing server: localhost, port %s (%s for %s), SSL/TLS, normal password, the same user name; then the account's password.",
 			"Do the same with a second account and let them write to each other.",
 		},
 		Stop: "Ctrl-C stops the demo; the same --dir finds everything again.",
@@ -59,11 +56,10 @@ func english() *messages {
 
 func french() *messages {
 	return &messages{
-		Title:     "Telesphore est prêt. Comptes et certificats sont inventés ; seule cette machine peut les joindre.",
+		Title:     "Telesphore est prêt : deux opérateurs. Comptes et certificats sont inventés ; seule cette machine peut les joindre.",
 		Directory: "Dossier",
 		Authority: "Autorité",
 		Door:      "PORTE",
-		Address:   "ADRESSE",
 		Security:  "SÉCURITÉ",
 		Account:   "COMPTE",
 		Password:  "MOT DE PASSE",
@@ -77,8 +73,8 @@ func french() *messages {
 		Steps: [5]string{
 			"Paramètres > Vie privée et sécurité > Gérer les certificats > Autorités > Importer %s, confirmer pour les sites web. (Au premier démarrage, l'icône en haut à droite de la fenêtre des comptes la met de côté.)",
 			"Nouveau compte : un nom et l'adresse %s, Continuer ; aucun réglage n'est trouvé : remplir les deux formulaires qui suivent.",
-			"Serveur entrant : IMAP, localhost, port %s, SSL/TLS, mot de passe normal ; l'identifiant est l'adresse entière.",
-			"Serveur sortant : localhost, port %s, SSL/TLS, mot de passe normal, le même identifiant ; puis le mot de passe du compte.",
+			"Serveur entrant : IMAP, localhost, port %s (%s pour %s), SSL/TLS, mot de passe normal ; l'identifiant est l'adresse entière.",
+			"Serveur sortant : localhost, port %s (%s pour %s), SSL/TLS, mot de passe normal, le même identifiant ; puis le mot de passe du compte.",
 			"Faire de même avec un second compte, et s'écrire de l'un à l'autre.",
 		},
 		Stop: "Ctrl-C arrête la démonstration ; le même --dir retrouve tout.",
@@ -97,28 +93,20 @@ func language(name string) (*messages, error) {
 }
 
 // table writes how to reach the demo.
-func (m *messages) table(out io.Writer, c *Config, dir, ca string, accounts []demoAccount) error {
+func (m *messages) table(out io.Writer, d *demo) error {
+	ca := d.file(demoCA)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\n\n%s\t%s\n%s\t%s\n\n", m.Title, m.Directory, dir, m.Authority, ca)
-	fmt.Fprintf(w, "%s\t%s\t%s\n", m.Door, m.Address, m.Security)
-	ports := make(map[string]string)
-	for _, d := range c.doors() {
-		security := "STARTTLS"
-		if d.implicit {
-			security = "SSL/TLS"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", d.name, d.address, security)
-		_, ports[d.name], _ = strings.Cut(d.address, ":")
-	}
+	fmt.Fprintf(w, "%s\n\n%s\t%s\n%s\t%s\n\n", m.Title, m.Directory, d.dir, m.Authority, ca)
+	ports := m.doors(w, d.first, d.peer)
 	fmt.Fprintf(w, "\n%s\t%s\t%s\t%s\n", m.Account, m.Password, m.Card, m.Code)
-	for _, a := range accounts {
+	for _, a := range d.accounts() {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", a.Address, a.Password, m.Cards[a.Card], m.Codes[a.OTP])
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print the demo's table: %w", err)
 	}
-	arguments := [len(m.Steps)][]any{{ca}, {accounts[0].Address}, {ports["imaps"]}, {ports["submissions"]}, {}}
-	fmt.Fprintf(out, "\n"+m.Trying+"\n", filepath.Join(dir, demoCards), filepath.Join(dir, demoOutside))
+	arguments := [len(m.Steps)][]any{{ca}, {d.first.accounts[0].Address}, ports["imaps"], ports["submissions"], {}}
+	fmt.Fprintf(out, "\n"+m.Trying+"\n", d.file(demoCards), d.file(demoOutside))
 	fmt.Fprintf(out, "\n%s\n", m.Heading)
 	for i, step := range m.Steps {
 		fmt.Fprintf(out, " %d. %s\n", i+1, fmt.Sprintf(step, arguments[i]...))
@@ -128,4 +116,23 @@ func (m *messages) table(out io.Writer, c *Config, dir, ca string, accounts []de
 		return fmt.Errorf("print the demo's table: %w", err)
 	}
 	return nil
+}
+
+// doors writes a line for each door, with a column for each operator. It returns,
+// by door, what Steps say of it: the first's port, the second's and whose that is.
+func (m *messages) doors(w io.Writer, first, second *operator) map[string][]any {
+	fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.Door, first.domain, second.domain, m.Security)
+	ports := make(map[string][]any)
+	others := second.config.doors()
+	for i, d := range first.config.doors() {
+		security := "STARTTLS"
+		if d.implicit {
+			security = "SSL/TLS"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.name, d.address, others[i].address, security)
+		_, port, _ := strings.Cut(d.address, ":")
+		_, other, _ := strings.Cut(others[i].address, ":")
+		ports[d.name] = []any{port, other, second.domain}
+	}
+	return ports
 }

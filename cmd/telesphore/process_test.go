@@ -125,16 +125,17 @@ func (p *process) kill() {
 // at the same time. It looks below the range from which Linux takes the ports of
 // outgoing connections, so that none of those comes between.
 func freePorts() (int, error) {
+	const first, last = 10_000, 32_768
 	for range 1000 {
-		if base := 20_000 + 10*rand.IntN(1200); allFree(base) {
+		if base := first + (demoLastPort+1)*rand.IntN((last-first)/(demoLastPort+1)); allFree(base) {
 			return base, nil
 		}
 	}
-	return 0, errors.New("no eight free ports in a row")
+	return 0, fmt.Errorf("no %d free ports in a row", demoLastPort)
 }
 
 func allFree(base int) bool {
-	for n := 1; n <= 8; n++ {
+	for n := 1; n <= demoLastPort; n++ {
 		ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(base+n))
 		if err != nil {
 			return false
@@ -158,8 +159,8 @@ func scriptEnv(ts *testscript.TestScript) []string {
 
 // cmdDemo is `demo DIR [ARG...]`: it starts a demo with a free port base, or
 // with $base when the script has set it, and waits until it is ready. It sets
-// $base, $ca, $config, $socket, the doors' addresses ($imap ...), and for each
-// account its password ($medecin ...), a SASL PLAIN response ($medecin_plain), and
+// $base, $ca, $outside, $config, $socket, the doors' addresses ($imap ...), the
+// second operator's ($peer_config, $peer_imap ...), and for each account its password ($medecin ...), a SASL PLAIN response ($medecin_plain), and
 // the files of its card ($medecin_cert, $medecin_key; $revoked_cert and so on too).
 func cmdDemo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
@@ -188,14 +189,17 @@ func tell(ts *testscript.TestScript, octets []byte) error {
 	if err := json.Unmarshal(octets, &told); err != nil {
 		return err
 	}
-	o := &told.Operator
-	for name, value := range map[string]string{
-		"imap": o.IMAP, "imaps": o.IMAPS, "submission": o.Submission, "submissions": o.Submissions,
-		"config": o.Config, "socket": o.AdminSocket, "ca": told.CA, "outside": told.Outside,
-	} {
-		ts.Setenv(name, value)
-		if _, port, err := net.SplitHostPort(value); err == nil {
-			ts.Setenv(name+"_port", port)
+	ts.Setenv("ca", told.CA)
+	ts.Setenv("outside", told.Outside)
+	for prefix, o := range map[string]*demoOperator{"": &told.Operator, "peer_": &told.Peer} {
+		for name, value := range map[string]string{
+			"imap": o.IMAP, "imaps": o.IMAPS, "submission": o.Submission, "submissions": o.Submissions,
+			"config": o.Config, "socket": o.AdminSocket,
+		} {
+			ts.Setenv(prefix+name, value)
+			if _, port, err := net.SplitHostPort(value); err == nil {
+				ts.Setenv(prefix+name+"_port", port)
+			}
 		}
 	}
 	for _, a := range told.Accounts {

@@ -20,7 +20,8 @@ import (
 // cmdTalk is `talk [-card NAME] [-tls VERSION,...] [-from ADDRESS] [-resume] DOOR,... FILE`:
 // a conversation with a door of the demo, or the same one with each of several doors
 // and with each of several versions of TLS (1.2, 1.3; the newest if none is named).
-// NAME is a role that has a card, or what demo.json calls one of its bad cards;
+// DOOR is imap, imaps, submission or submissions; peer-imap and so on are the second
+// operator's. NAME is a role that has a card, or what demo.json calls one of its bad cards;
 // ADDRESS is our own, another of the loopback network's.
 // With -resume the TLS session is one of an earlier talk with this door, version and
 // card. Lines of the file, in which $variables are the script's:
@@ -99,7 +100,7 @@ func (s *sessions) Put(_ string, session *tls.ClientSessionState) { s.all[s.name
 
 // conversation is one connection to a door.
 type conversation struct {
-	door   string // the variable with its address
+	door   string // the variable with its address, in which a hyphen stands for an underscore
 	from   string // our address
 	all    fleet
 	getenv func(string) string
@@ -111,7 +112,7 @@ type conversation struct {
 
 // run carries out the lines of a file. It returns the number of the one that failed.
 func (c *conversation) run(file string) (int, error) {
-	if err := c.dial(c.getenv(c.door)); err != nil {
+	if err := c.dial(c.getenv(strings.ReplaceAll(c.door, "-", "_"))); err != nil {
 		return 0, err
 	}
 	defer c.close()
@@ -154,7 +155,7 @@ func (c *conversation) close() { c.conn.Close() }
 // open brings a connection of any door to the same point.
 func (c *conversation) open() error {
 	lines := []string{`S: (\* OK|220) `}
-	if !c.implicit() && strings.HasPrefix(c.door, "imap") {
+	if !c.implicit() && strings.Contains(c.door, "imap") {
 		lines = append(lines, "C: tls STARTTLS", "S: tls OK", "TLS")
 	} else if !c.implicit() {
 		lines = append(lines, "C: EHLO here", "S* 250 ", "C: STARTTLS", "S: 220", "TLS")

@@ -18,8 +18,7 @@ const (
 	demoCertMargin = 30 * 24 * time.Hour // a certificate that ends sooner is made anew
 )
 
-// demoNames are the names of the server certificate, for both of the operators
-// that the demo will have.
+// demoNames are the names of the server certificate, which both operators have.
 func demoNames() []string {
 	return []string{
 		"localhost", "127.0.0.1", "::1",
