@@ -152,6 +152,20 @@ func (a Address) Normal() string {
 	return a.String()
 }
 
+// Detail splits the local part of a sub-address at the first separator (RFC 5233
+// section 1). ok is false when there is none, when nobody stands before it, and
+// for the separator "".
+func (a Address) Detail(separator string) (user, detail string, ok bool) {
+	if separator == "" {
+		return "", "", false
+	}
+	user, detail, ok = strings.Cut(a.Local, separator)
+	if !ok || user == "" {
+		return "", "", false
+	}
+	return user, detail, true
+}
+
 // ASCII reports whether the address can travel without SMTPUTF8 (RFC 6531).
 func (a Address) ASCII() bool {
 	for i := range len(a.Local) {

@@ -2,8 +2,10 @@ package backend_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"telesphore/backend"
 	"telesphore/storage"
@@ -40,7 +42,7 @@ func TestResolve(t *testing.T) {
 		{`"a"@hopital.test`, 0, backend.ErrAddress},
 	} {
 		got, err := r.Resolve(t.Context(), c.address)
-		if got != c.want || !errors.Is(err, c.err) {
+		if !errors.Is(err, c.err) || c.want == 0 && len(got) > 0 || c.want != 0 && !slices.Equal(got, []storage.AccountID{c.want}) {
 			t.Errorf("%q: %d, %v; want %d, %v", c.address, got, err, c.want, c.err)
 		}
 	}
@@ -121,5 +123,34 @@ func TestZone(t *testing.T) {
 		if got := r.Zone(domain); got != want {
 			t.Errorf("%q: zone %d, want %d", domain, got, want)
 		}
+	}
+}
+
+// peers is a list of the trust space with one domain, and one that is gone.
+type peers struct{}
+
+func (peers) Has(domain string) bool { return domain == "labo.test" || domain == "hopital.test" }
+
+func (peers) Left(domain string) (time.Time, bool) { return time.Unix(1, 0), domain != "never.test" }
+
+func TestZoneAsksTheWhiteList(t *testing.T) {
+	r := &backend.Router{Domains: []string{"hopital.test"}, TrustSpace: []string{"clinique.test"}, Outside: []string{"perso.test"}, WhiteList: peers{}}
+	for domain, want := range map[string]struct {
+		zone backend.Zone
+		left bool
+	}{
+		"LABO.test": {backend.Trusted, false}, "clinique.test": {backend.Trusted, false}, "hopital.test": {backend.Local, false},
+		"perso.test": {backend.Outside, false}, "gone.test": {backend.Unlisted, true}, "never.test": {backend.Unlisted, false},
+	} {
+		if got := r.Zone(domain); got != want.zone {
+			t.Errorf("%q: zone %d, want %d", domain, got, want.zone)
+		}
+		if _, left := r.Left(domain); left != want.left {
+			t.Errorf("%q has left: %v", domain, left)
+		}
+	}
+	r.WhiteList = nil
+	if _, left := r.Left("gone.test"); left {
+		t.Error("somebody left no list")
 	}
 }

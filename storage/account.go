@@ -124,7 +124,8 @@ var specialMailboxes = []struct {
 }
 
 // NewAccount gives a an ID and keys, which are durable first, and stores it with its
-// INBOX and the special-use mailboxes. ErrAccountExists when an address is taken.
+// INBOX and the special-use mailboxes. ErrAccountExists or ErrAliasExists when an
+// address is taken.
 func (s *Store) NewAccount(ctx context.Context, a *Account) error {
 	if len(a.Addresses) == 0 {
 		return errors.New("storage: an account needs an address")
@@ -159,6 +160,11 @@ func (t *Tx) addressesFree(addresses []string) error {
 			return err
 		} else if v != nil {
 			return fmt.Errorf("%w: %s", ErrAccountExists, x)
+		}
+		if v, err := t.Get(keyAlias(x)); err != nil {
+			return err
+		} else if v != nil {
+			return fmt.Errorf("%w: %s", ErrAliasExists, x)
 		}
 	}
 	return nil

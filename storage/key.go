@@ -14,6 +14,7 @@ import "encoding/binary"
 //	g account grant            sealed grant
 //	h account mailbox page     hot page           flags and ModSeqs of 128 UIDs
 //	i account                  account record
+//	j address                  alias record
 //	k account mailbox          sealed keyword names
 //	l account table            last number that the account gave out in a table
 //	m account mailbox          mailbox record
@@ -38,6 +39,7 @@ const (
 	tabGrant     = 'g'
 	tabHot       = 'h'
 	tabAccount   = 'i'
+	tabAlias     = 'j'
 	tabKeywords  = 'k'
 	tabLast      = 'l'
 	tabMailbox   = 'm'

@@ -12,8 +12,8 @@ import (
 // Verify reads everything the store holds and reports what does not fit:
 // counters that do not count, placements without an object, objects and bodies with another number
 // of uses than they claim, bodies that cannot be read, credentials that cannot,
-// cards that open an account whose card they are not, or the reverse. Nothing may
-// change the store meanwhile. The error is that of reading itself.
+// cards that open an account whose card they are not, or the reverse, aliases that
+// cannot be read or have an account's address. Nothing may change the store meanwhile. The error is that of reading itself.
 func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
 	v := &verifier{s: s, report: report, bodies: map[body.ID]uint32{}}
 	var accounts []*Account
@@ -32,6 +32,9 @@ func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
 		}
 	}
 	if err := s.View(ctx, v.cards); err != nil {
+		return err
+	}
+	if err := s.View(ctx, v.aliases); err != nil {
 		return err
 	}
 	return s.View(ctx, v.bodyRefs)
@@ -140,6 +143,29 @@ func (v *verifier) cards(t *Tx) error {
 	})
 	for _, a := range links {
 		v.problem("a card of account %d does not open it", a)
+	}
+	return err
+}
+
+// aliases reads every alias: no account has its address.
+func (v *verifier) aliases(t *Tx) error {
+	var addresses []string
+	lo := []byte{tabAlias}
+	err := t.Scan(lo, after(lo), func(k, value []byte) bool {
+		if _, err := parseAlias(k, value); err != nil {
+			v.problem("alias: %v", err)
+		}
+		addresses = append(addresses, string(k[1:]))
+		return true
+	})
+	for _, x := range addresses {
+		if err != nil {
+			break
+		}
+		var account []byte
+		if account, err = t.Get(keyAddress(x)); account != nil {
+			v.problem("an alias and an account have the same address")
+		}
 	}
 	return err
 }

@@ -2,7 +2,6 @@ package tls
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -117,7 +116,7 @@ func OpenAnchors(issuers []Issuer, o AnchorOptions) (*Anchors, error) {
 			return nil, fmt.Errorf("make the directory of revocation lists: %w", err)
 		}
 	}
-	a := &Anchors{options: o, client: newClient()}
+	a := &Anchors{options: o, client: newClient(nil)}
 	for _, issuer := range issuers {
 		if issuer.Test != issuers[0].Test {
 			return nil, errors.New("tls: issuers for trials beside issuers that are not")
@@ -238,15 +237,7 @@ func (a *Anchors) Refresh(ctx context.Context) error {
 func (a *Anchors) Run(ctx context.Context) {
 	for a != nil && ctx.Err() == nil {
 		_ = a.Refresh(ctx) // logged where it happens
-		wait := a.options.Refresh
-		// Many servers must not ask the authority in the same second.
-		if jitter, err := rand.Int(rand.Reader, big.NewInt(int64(wait/10)+1)); err == nil {
-			wait -= time.Duration(jitter.Int64())
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		pause(ctx, a.options.Refresh)
 	}
 	<-ctx.Done()
 }

@@ -2,10 +2,13 @@ package tls
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -61,15 +64,10 @@ func (a *Anchors) stored(l *list) (*copied, error) {
 	if name == "" {
 		return nil, nil
 	}
-	f, err := os.Open(name)
+	octets, err := readFile(name, a.options.Size)
 	if l.remote && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open revocation list: %w", err)
-	}
-	defer f.Close()
-	octets, err := readAtMost(f, a.options.Size)
 	if err != nil {
 		return nil, fmt.Errorf("read revocation list: %w", err)
 	}
@@ -80,35 +78,54 @@ func (a *Anchors) stored(l *list) (*copied, error) {
 func (a *Anchors) fetch(ctx context.Context, l *list) (*copied, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.options.Timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.source, nil)
+	got, err := get(ctx, a.client, l.source, l.etag, l.modified, a.options.Size)
 	if err != nil {
 		return nil, fmt.Errorf("fetch revocation list: %w", err)
 	}
-	if l.etag != "" {
-		request.Header.Set("If-None-Match", l.etag)
-	}
-	if l.modified != "" {
-		request.Header.Set("If-Modified-Since", l.modified)
-	}
-	response, err := a.client.Do(request)
+	return got, nil
+}
+
+// get fetches source, of at most size octets: nothing when it has not changed
+// since the copy that came with these validators, "" for none.
+func get(ctx context.Context, client *http.Client, source, etag, modified string, size int64) (*copied, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
 	if err != nil {
-		return nil, fmt.Errorf("fetch revocation list: %w", err)
+		return nil, err
+	}
+	if etag != "" {
+		request.Header.Set("If-None-Match", etag)
+	}
+	if modified != "" {
+		request.Header.Set("If-Modified-Since", modified)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
 	}
 	defer response.Body.Close()
-	if response.StatusCode == http.StatusNotModified && l.etag+l.modified != "" {
+	if response.StatusCode == http.StatusNotModified && etag+modified != "" {
 		return nil, nil
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("tls: revocation list answered with %s", response.Status)
+		return nil, fmt.Errorf("tls: answered with %s", response.Status)
 	}
-	octets, err := readAtMost(response.Body, a.options.Size)
+	octets, err := readAtMost(response.Body, size)
 	if err != nil {
-		return nil, fmt.Errorf("fetch revocation list: %w", err)
+		return nil, err
 	}
 	return &copied{
 		octets: octets, fresh: true,
 		etag: response.Header.Get("ETag"), modified: response.Header.Get("Last-Modified"),
 	}, nil
+}
+
+func readFile(name string, size int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAtMost(f, size)
 }
 
 func readAtMost(r io.Reader, size int64) ([]byte, error) {
@@ -123,7 +140,7 @@ func readAtMost(r io.Reader, size int64) ([]byte, error) {
 func keep(name string, octets []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".list-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("keep revocation list: %w", err)
+		return fmt.Errorf("keep a list: %w", err)
 	}
 	_, err = f.Write(octets)
 	if err == nil {
@@ -137,17 +154,19 @@ func keep(name string, octets []byte) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
-		return fmt.Errorf("keep revocation list: %w", err)
+		return fmt.Errorf("keep a list: %w", err)
 	}
 	return nil
 }
 
-// newClient returns the client for lists and OCSP. It follows no redirection
-// away from the pinned host, which could lead to our own network.
-func newClient() *http.Client {
+// newClient returns the client for lists and OCSP. roots are whom it believes
+// about servers with https, nil for whom the system does. It follows no
+// redirection away from the pinned host, which could lead to our own network.
+func newClient(roots *x509.CertPool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:              http.ProxyFromEnvironment,
+			TLSClientConfig:    ClientConfig(roots, ""), // the name is that of the URL
 			ForceAttemptHTTP2:  true,
 			DisableCompression: true, // the size is bounded as it travels
 			MaxConnsPerHost:    8,
@@ -162,5 +181,17 @@ func newClient() *http.Client {
 			}
 			return nil
 		},
+	}
+}
+
+// pause waits about as long as interval, or until ctx ends: many servers must
+// not ask an authority in the same second.
+func pause(ctx context.Context, interval time.Duration) {
+	if jitter, err := rand.Int(rand.Reader, big.NewInt(int64(interval/10)+1)); err == nil {
+		interval -= time.Duration(jitter.Int64())
+	}
+	select {
+	case <-time.After(interval):
+	case <-ctx.Done():
 	}
 }

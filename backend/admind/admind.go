@@ -69,6 +69,8 @@ type Server struct {
 	Limits  Limits
 	Log     *slog.Logger
 
+	WhiteList *tls.WhiteList // of the trust space; nil for none
+
 	mu      sync.Mutex            // guards what follows
 	closing bool                  // Shutdown was called
 	conns   map[net.Conn]struct{} // open connections

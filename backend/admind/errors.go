@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"telesphore/backend"
 	"telesphore/backend/auth"
@@ -19,12 +20,16 @@ const (
 	BadRequest    Code = "bad_request"     // not a request, or a member that is missing or not allowed
 	Busy          Code = "busy"            // too many callers, too much work, or the server is closing
 	NoSuchAccount Code = "no_such_account" // no account has this address
-	AddressTaken  Code = "address_taken"   // another account has this address
+	AddressTaken  Code = "address_taken"   // an account or an alias has this address
 	BadAddress    Code = "bad_address"     // not an address, or in a domain that is not ours
 	WeakPassword  Code = "weak_password"   // against the password policy
 	ByHand        Code = "by_hand"         // done, but for a step that only a person can do
 	TimedOut      Code = "timed_out"       // it took longer than allowed
 	Internal      Code = "internal"        // the server's log says more
+
+	NoSuchAlias Code = "no_such_alias" // no alias has this address
+	BadMember   Code = "bad_member"    // nothing here has the member's address, or it is no member
+	AliasLoop   Code = "alias_loop"    // the alias would lead back to itself
 
 	BadCertificate Code = "bad_certificate" // not a certificate
 	BadCard        Code = "bad_card"        // a certificate that nobody may log in with
@@ -45,6 +50,9 @@ const (
 	NoSuchAppPassword Code = "no_such_app_password"
 	BadAppPassword    Code = "bad_app_password" // a name, doors or a life that are not allowed
 	Off               Code = "off"              // the server's configuration switches it off
+
+	BadWhiteList Code = "bad_white_list" // it cannot be read, or is refused
+	HeldBack     Code = "held_back"      // it waits to be accepted
 )
 
 // Error is how a request failed.
@@ -71,6 +79,14 @@ var (
 	errIdentity    = errors.New("admind: not an identity")
 	errCertificate = errors.New("admind: not a certificate")
 	errSeveral     = errors.New("admind: several cards")
+	errMember      = errors.New("admind: nobody has the member's address")
+	errMemberAway  = errors.New("admind: the member is elsewhere")
+	errNotMember   = errors.New("admind: not a member")
+	errNoMembers   = errors.New("admind: an alias without members")
+	errWriters     = errors.New("admind: unknown writers")
+	errAliasState  = errors.New("admind: unknown state of an alias")
+	errPostmaster  = errors.New("admind: postmaster hears everybody")
+	errNoChange    = errors.New("admind: nothing to change")
 	errWhichGrant  = errors.New("admind: neither one grant nor all")
 )
 
@@ -82,7 +98,7 @@ type phrase struct {
 
 // phrases tell people what to do next; the first whose cause matches counts.
 func phrases() []phrase {
-	return append(append(requestPhrases(), accountPhrases()...), credentialPhrases()...)
+	return slices.Concat(requestPhrases(), accountPhrases(), aliasPhrases(), credentialPhrases(), whiteListPhrases())
 }
 
 func requestPhrases() []phrase {
@@ -111,8 +127,27 @@ func accountPhrases() []phrase {
 		{auth.ErrTooCommon, Error{WeakPassword, auth.ErrTooCommon.Error()}},
 		{auth.ErrHasName, Error{WeakPassword, auth.ErrHasName.Error()}},
 		{storage.ErrNoAccount, Error{NoSuchAccount, "there is no account with this address"}},
-		{storage.ErrAccountExists, Error{AddressTaken, "another account has this address already"}},
+		{storage.ErrAccountExists, Error{AddressTaken, "an account has this address already"}},
 		{storage.ErrByHand, Error{ByHand, "the account is gone and its mail unreadable here, but its key must still be destroyed by hand: the server's log says how"}},
+	}
+}
+
+func aliasPhrases() []phrase {
+	return []phrase{
+		{storage.ErrAliasExists, Error{AddressTaken, "an alias has this address already"}},
+		{storage.ErrNoAlias, Error{NoSuchAlias, "there is no alias with this address: see telesphore alias list"}},
+		{errMember, Error{BadMember, "no account and no alias has the address of a member: check its spelling"}},
+		{errMemberAway, Error{BadMember, "a member is not in a domain of this server: an alias leads to addresses here only"}},
+		{errNotMember, Error{BadMember, "this is not a member: see telesphore alias show"}},
+		{errNoMembers, Error{BadRequest, "an alias needs a member: delete the alias if there is none"}},
+		{errWriters, Error{BadRequest, "who may write to an alias is one of everyone, domain and members"}},
+		{errAliasState, Error{BadRequest, "the state of an alias is active or disabled"}},
+		{errPostmaster, Error{BadRequest, "postmaster must hear everybody (RFC 5321 section 4.5.1): leave it open and switched on"}},
+		{errNoChange, Error{BadRequest, "say what to change"}},
+		{backend.ErrAliasLoop, Error{AliasLoop, "the alias would lead back to itself, by way of its members"}},
+		{backend.ErrAliasDepth, Error{Limit, "too many aliases would lie inside each other: the configuration says how many may"}},
+		{backend.ErrMembers, Error{Limit, "the alias would have more members than it may have: the configuration says how many"}},
+		{backend.ErrRecipients, Error{Limit, "a message to an alias would have more recipients than it may have: the configuration says how many"}},
 	}
 }
 

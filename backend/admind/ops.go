@@ -50,6 +50,16 @@ func operations() map[Op]operation {
 		TOTPBegin:   {run: (*Server).beginTOTP},
 		TOTPConfirm: {run: (*Server).confirmTOTP},
 
+		AliasAdd:    {run: (*Server).addAlias},
+		AliasList:   {run: (*Server).listAliases, free: true, reads: true},
+		AliasShow:   {run: (*Server).showAlias, reads: true},
+		AliasChange: {run: (*Server).changeAlias},
+		AliasDelete: {run: (*Server).deleteAlias},
+
+		WhiteListShow:    {run: (*Server).showWhiteList, free: true, reads: true},
+		WhiteListCheck:   {run: (*Server).checkDomain, free: true, reads: true},
+		WhiteListRefresh: {run: (*Server).refreshWhiteList, free: true},
+
 		GrantList:   {run: (*Server).listGrants, reads: true},
 		GrantRevoke: {run: (*Server).revokeGrant},
 		SessionList: {run: (*Server).listSessions, reads: true},

@@ -23,6 +23,12 @@ const (
 	AccountEnable   Op = "account.enable"   // address
 	AccountDelete   Op = "account.delete"   // address; its keys are gone when the answer comes, which is empty
 
+	AliasAdd    Op = "alias.add"    // address alias.add [name alias.from]; answers alias, like the next three
+	AliasShow   Op = "alias.show"   // address
+	AliasChange Op = "alias.change" // address, and what is to be another: name alias.add alias.remove alias.from alias.state
+	AliasList   Op = "alias.list"   // [address: the one behind which the list goes on]; answers aliases, without their members
+	AliasDelete Op = "alias.delete" // address; the answer is empty
+
 	CardList   Op = "card.list"   // [address after]; answers cards, of all accounts without address
 	CardShow   Op = "card.show"   // card.certificate; answers certificate
 	CardLists  Op = "card.lists"  // answers lists: the revocation lists
@@ -46,6 +52,13 @@ const (
 	AppPasswordRemove Op = "app_password.remove" // address app_password.id
 )
 
+// The operations on the white list of the trust space.
+const (
+	WhiteListShow    Op = "whitelist.show"    // answers white_list
+	WhiteListCheck   Op = "whitelist.check"   // white_list.domain; answers peer
+	WhiteListRefresh Op = "whitelist.refresh" // [white_list.accept]: looks at it now; answers white_list
+)
+
 // Request is one line of a caller.
 type Request struct {
 	Op       Op       `json:"op"`
@@ -56,10 +69,20 @@ type Request struct {
 	Password string   `json:"password,omitempty"` // made by the server when empty
 	After    uint32   `json:"after,omitempty"`    // the ID behind which a list goes on
 
+	Alias       AliasRequest       `json:"alias,omitzero"`
 	Card        CardRequest        `json:"card,omitzero"`
 	Code        CodeRequest        `json:"code,omitzero"`
 	Grant       GrantRequest       `json:"grant,omitzero"`
 	AppPassword AppPasswordRequest `json:"app_password,omitzero"`
+	WhiteList   WhiteListRequest   `json:"white_list,omitzero"`
+}
+
+// AliasRequest is what an operation on aliases needs.
+type AliasRequest struct {
+	Add    []string `json:"add,omitempty"`    // members: addresses of accounts or of other aliases
+	Remove []string `json:"remove,omitempty"` // members
+	From   string   `json:"from,omitempty"`   // who may write to it: "everyone" (of a new one), "domain" or "members"
+	State  string   `json:"state,omitempty"`  // "active" or "disabled"
 }
 
 // CardRequest is what an operation on cards needs.
@@ -97,6 +120,9 @@ type AppPasswordRequest struct {
 type Response struct {
 	Account      *Account      `json:"account,omitempty"`
 	Accounts     []Account     `json:"accounts,omitempty"`
+	Alias        *Alias        `json:"alias,omitempty"`
+	Aliases      []Alias       `json:"aliases,omitempty"`
+	More         bool          `json:"more,omitempty"` // ask again with the last alias's address: the list goes on
 	Cards        []Card        `json:"cards,omitempty"`
 	Certificate  *Certificate  `json:"certificate,omitempty"`
 	Lists        []List        `json:"lists,omitempty"`
@@ -104,6 +130,8 @@ type Response struct {
 	Grants       []Grant       `json:"grants,omitempty"`
 	Sessions     []Session     `json:"sessions,omitempty"`
 	AppPasswords []AppPassword `json:"app_passwords,omitempty"`
+	WhiteList    *WhiteList    `json:"white_list,omitempty"`
+	Peer         *Peer         `json:"peer,omitempty"`
 	Next         uint32        `json:"next,omitempty"`     // ask again with after = next: the list goes on
 	Password     string        `json:"password,omitempty"` // what the server made, told this once
 	Error        *Error        `json:"error,omitempty"`
@@ -126,6 +154,24 @@ type Account struct {
 	Cards  []Card  `json:"cards,omitempty"`
 	Window *Window `json:"window,omitempty"` // absent while it is closed
 	Codes  *Codes  `json:"codes,omitempty"`
+}
+
+// Alias is an address that stands for others.
+type Alias struct {
+	Address string    `json:"address"`
+	Name    string    `json:"name,omitempty"`
+	State   string    `json:"state"` // active, or disabled: it takes no mail
+	From    string    `json:"from"`  // who may write to it: everyone, domain (whoever has an account here) or members
+	Count   int       `json:"count"` // of members
+	Members []Member  `json:"members,omitempty"`
+	Created time.Time `json:"created"`
+	Changed time.Time `json:"changed"`
+}
+
+// Member is one address that an alias stands for.
+type Member struct {
+	Address string `json:"address"`
+	Is      string `json:"is"` // account, alias or missing: nothing has the address any more
 }
 
 // Card is a card, or an organisation's certificate, that opens an account.

@@ -88,11 +88,11 @@ func TestNoticeGoesToMailboxAndContact(t *testing.T) {
 	}
 	cancel()
 	<-done
-	id, err := router.Resolve(t.Context(), account)
+	ids, err := router.Resolve(t.Context(), account)
 	if err != nil {
 		t.Fatal(err)
 	}
-	inbox := storagetest.Inbox(t, router.Store, id)
+	inbox := storagetest.Inbox(t, router.Store, ids[0])
 	if len(inbox) != 1 || !strings.HasPrefix(inbox[0], "Return-Path: <>\r\n") {
 		t.Fatalf("INBOX has %q, want the notice about the card and no code", inbox)
 	}
@@ -261,11 +261,11 @@ func TestStopFilesWhatWaitsForMailboxes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n.Run(ctx)
-	id, err := router.Resolve(t.Context(), account)
+	ids, err := router.Resolve(t.Context(), account)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := storagetest.Inbox(t, router.Store, id); len(got) != 3 {
+	if got := storagetest.Inbox(t, router.Store, ids[0]); len(got) != 3 {
 		t.Errorf("INBOX has %d messages, want 3", len(got))
 	}
 	if err := n.Notice(t.Context(), notice); !errors.Is(err, notify.ErrStopped) {

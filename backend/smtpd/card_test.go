@@ -394,7 +394,7 @@ func TestRepliesAreShort(t *testing.T) {
 	domain := strings.Repeat(strings.Repeat("d", 49)+".", 5) + "xyz"
 	for _, language := range []string{"en", "fr"} {
 		p := phrases{language}
-		for _, r := range []error{p.forbidden(&auth.Refusal{Code: auth.TooWeak}, domain), p.notConnected(domain), p.unlisted(domain, []string{strings.Repeat("o", 60)})} {
+		for _, r := range []error{p.forbidden(&auth.Refusal{Code: auth.TooWeak}, domain), p.notConnected(domain), p.unlisted(domain, []string{strings.Repeat("o", 60)}), p.left(domain, time.Now())} {
 			if n := len(fmt.Sprint(r)) + 2; n > 512 {
 				t.Errorf("%d octets: %v", n, r)
 			}

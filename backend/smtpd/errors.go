@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -71,6 +72,12 @@ var (
 
 	errRemote     = reply(550, 5, 7, 1, "This server does not send to that domain")
 	errNoSuchUser = reply(550, 5, 1, 1, "There is no such address here: check its spelling")
+	errNotMember  = reply(550, 5, 7, 1, "Only its members may write to this list")
+	errNotOurs    = reply(550, 5, 7, 1, "Only accounts of this server may write to this list")
+	errListOff    = reply(550, 5, 2, 1, "This list takes no mail at the moment")
+	errListEmpty  = reply(550, 5, 2, 4, "Nobody on this list can be reached: tell who looks after it")
+	errListSize   = reply(550, 5, 5, 3, "There are too many recipients behind these lists: write to fewer of them at a time")
+	errLoop       = reply(550, 5, 4, 6, "The message would go round in circles: it has been here before, or the list leads back to itself")
 	errNoSpace    = reply(452, 4, 3, 1, "The server has no room for more mail at the moment: try again later")
 	errFull       = reply(552, 5, 2, 2, "The recipient's mailbox is full")
 	errLocal      = reply(451, 4, 3, 0, "Temporary trouble on our side: try again later")
@@ -136,6 +143,24 @@ func (p phrases) unlisted(domain string, ours []string) *smtp.SMTPError {
 		" ne fait pas partie de l'espace de confiance : ecrivez a une adresse dans ")+where)
 }
 
+// list is for who may not write to a list; all other errors stay as they are.
+func (p phrases) list(err error) error {
+	switch {
+	case errors.Is(err, backend.ErrNotMember):
+		return with(errNotMember, p.choose("", "Seuls ses membres peuvent ecrire a cette liste"))
+	case errors.Is(err, backend.ErrNotOurs):
+		return with(errNotOurs, p.choose("", "Seuls les comptes de ce serveur peuvent ecrire a cette liste"))
+	}
+	return err
+}
+
+// left is for a domain that one could write to before its operator left.
+func (p phrases) left(domain string, when time.Time) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, domain+p.choose(
+		" has left the trust space on "+when.Local().Format(time.DateOnly)+": ask its people for their new address",
+		" a quitte l'espace de confiance le "+when.Local().Format("02/01/2006")+" : demandez la nouvelle adresse"))
+}
+
 // okAccepted names the message as the log does.
 func okAccepted(id string) *smtp.SMTPError { return reply(250, 2, 0, 0, "Accepted as "+id) }
 
@@ -156,6 +181,18 @@ func translate(err error) *smtp.SMTPError {
 		return errNoSuchUser
 	case errors.Is(err, backend.ErrRemote):
 		return errRemote
+	case errors.Is(err, backend.ErrNotMember):
+		return errNotMember
+	case errors.Is(err, backend.ErrNotOurs):
+		return errNotOurs
+	case errors.Is(err, backend.ErrAliasOff):
+		return errListOff
+	case errors.Is(err, backend.ErrAliasEmpty):
+		return errListEmpty
+	case errors.Is(err, backend.ErrRecipients):
+		return errListSize
+	case errors.Is(err, backend.ErrAliasLoop), errors.Is(err, backend.ErrAliasDepth), errors.Is(err, backend.ErrMailLoop):
+		return errLoop
 	case errors.Is(err, storage.ErrOverQuota):
 		return errFull
 	case errors.Is(err, storage.ErrNoSpace):

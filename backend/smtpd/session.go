@@ -149,8 +149,7 @@ func (s *session) mayWrite(rcpt backend.Address) error {
 	say := phrases{s.s.Language}
 	switch s.s.Router.Zone(rcpt.Domain) {
 	case backend.Local:
-		_, err := s.s.Router.Resolve(s.ctx, rcpt.String())
-		return err
+		return say.list(s.s.Router.MayWrite(s.ctx, s.tx.envelope.From, rcpt.String()))
 	case backend.Trusted:
 		if err := s.s.Auth.Allow(s.ctx, s.who, auth.TrustSpace); err != nil {
 			return say.forbidden(err, rcpt.Domain)
@@ -158,6 +157,9 @@ func (s *session) mayWrite(rcpt backend.Address) error {
 		return say.notConnected(rcpt.Domain)
 	case backend.Outside:
 		return say.notConnected(rcpt.Domain)
+	}
+	if when, left := s.s.Router.Left(rcpt.Domain); left {
+		return say.left(rcpt.Domain, when)
 	}
 	return say.unlisted(rcpt.Domain, s.s.Router.Domains)
 }

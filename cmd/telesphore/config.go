@@ -32,6 +32,7 @@ type Config struct {
 	Hostname    string
 	Domains     []string
 	Postmaster  string
+	SubAddress  string
 	Language    string
 	AdminSocket string
 
@@ -42,8 +43,10 @@ type Config struct {
 		MasterCommand []string
 	}
 	Log        struct{ Level, Format string }
+	Aliases    backend.AliasLimits
 	Policy     PolicyConfig
 	TrustSpace []string // domains of other operators
+	WhiteList  WhiteListConfig
 	Routes     []relay.Route
 	Cards      CardConfig
 	Audit      storage.AuditOptions
@@ -66,6 +69,18 @@ type PolicyConfig struct {
 type DomainPolicy struct {
 	Domain string
 	auth.Levels
+}
+
+// WhiteListConfig is what the section [trust_space] says beside its domains.
+type WhiteListConfig struct {
+	Source  string
+	Roots   []string
+	Refresh time.Duration
+	MaxAge  time.Duration
+	Timeout time.Duration
+	Size    int64
+	Entries int
+	MaxLoss int // percent
 }
 
 // CardConfig is the section [cards].
@@ -134,6 +149,7 @@ func (c *Config) generalSettings() []setting {
 		{key: "hostname", value: &c.Hostname},
 		{key: "domains", value: &c.Domains},
 		{key: "postmaster", value: &c.Postmaster},
+		{key: "sub_address", value: &c.SubAddress},
 		{key: "language", value: &c.Language},
 		{key: "admin_socket", value: &c.AdminSocket},
 
@@ -163,6 +179,10 @@ func (c *Config) storeSettings() []setting {
 		{key: "storage.vanished_ranges", value: &s.VanishedRanges},
 		{key: "storage.free_space", value: (*Size)(&s.FreeBytes)},
 		{key: "storage.segment_size", value: (*Size)(&c.Bodies.SegmentSize)},
+
+		{key: "aliases.members", value: &c.Aliases.Members},
+		{key: "aliases.depth", value: &c.Aliases.Depth},
+		{key: "aliases.recipients", value: &c.Aliases.Recipients},
 
 		{key: "audit.file_size", value: (*Size)(&c.Audit.FileSize)},
 		{key: "audit.queue", value: &c.Audit.Queue},
@@ -275,11 +295,19 @@ func (c *Config) authSettings() []setting {
 
 // trustSettings are about cards and other operators, and what they are needed for.
 func (c *Config) trustSettings() []setting {
-	k := &c.Cards
+	k, w := &c.Cards, &c.WhiteList
 	return append(append([]setting{}, levelColumns("policy.", &c.Policy.Levels)...), []setting{
 		{key: "policy.domains", value: &tables[DomainPolicy]{&c.Policy.Domains, policyColumns, `policies like { domain = "clinique.example", log_in = 2, read = 2, trust_space = 2, credentials = 3 }`}},
 
 		{key: "trust_space.domains", value: &c.TrustSpace},
+		{key: "trust_space.source", value: &w.Source},
+		{key: "trust_space.roots", value: &w.Roots},
+		{key: "trust_space.refresh", value: (*Duration)(&w.Refresh)},
+		{key: "trust_space.max_age", value: (*Duration)(&w.MaxAge)},
+		{key: "trust_space.timeout", value: (*Duration)(&w.Timeout)},
+		{key: "trust_space.size", value: (*Size)(&w.Size)},
+		{key: "trust_space.entries", value: &w.Entries},
+		{key: "trust_space.max_loss", value: &w.MaxLoss, zero: true},
 
 		{key: "relay.routes", value: &tables[relay.Route]{&c.Routes, routeColumns, `routes like { domain = "perso.example", host = "mail.perso.example:25", security = "starttls" }`}},
 
@@ -339,6 +367,7 @@ func defaultConfig() *Config {
 		IMAP:    imapd.DefaultLimits(),
 		SMTP:    smtpd.DefaultLimits(),
 		Admin:   admind.DefaultLimits(),
+		Aliases: backend.DefaultAliasLimits(),
 		Auth: AuthConfig{
 			Memory: int64(auth.DefaultParams.Memory) << 10, Passes: int(auth.DefaultParams.Time),
 			Queue: 256, CacheFor: 15 * time.Minute, CacheSize: 20_000,
@@ -348,6 +377,9 @@ func defaultConfig() *Config {
 			Codes: auth.DefaultCodeLimits(), Grants: auth.DefaultGrantLimits(),
 		},
 		Policy: PolicyConfig{Levels: auth.DefaultLevels()},
+		WhiteList: WhiteListConfig{
+			Refresh: time.Hour, MaxAge: 7 * day, Timeout: 30 * time.Second, Size: 32 << 20, Entries: 100_000, MaxLoss: 20,
+		},
 		Cards: CardConfig{
 			Refresh: 15 * time.Minute, ListSize: 64 << 20, Timeout: 30 * time.Second, Answers: 10_000,
 			AnswerFor: time.Hour, PerAccount: 5, Window: 14 * 24 * time.Hour, Recheck: 15 * time.Minute,
@@ -357,7 +389,7 @@ func defaultConfig() *Config {
 	apps := auth.DefaultAppPasswordLimits()
 	p := &c.Auth.AppPasswords
 	p.Enabled, p.Level, p.Life, p.PerAccount = true, apps.Level, apps.Life, apps.PerAccount
-	c.Language = "en"
+	c.Language, c.SubAddress = "en", "+"
 	c.Listen.IMAP, c.Listen.IMAPS, c.Listen.Submission, c.Listen.Submissions = ":143", ":993", ":587", ":465"
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
@@ -436,6 +468,12 @@ func (c *Config) resolve(dir string) {
 			}
 		}
 	}
+	if !strings.Contains(c.WhiteList.Source, "://") {
+		absolute(&c.WhiteList.Source)
+	}
+	for i := range c.WhiteList.Roots {
+		absolute(&c.WhiteList.Roots[i])
+	}
 	for i := range c.TLS.Certificates {
 		absolute(&c.TLS.Certificates[i].Cert)
 		absolute(&c.TLS.Certificates[i].Key)
@@ -469,6 +507,9 @@ func (c *Config) check() []*Mistake {
 	}
 	if _, err := backend.ParseAddress(c.Postmaster); err != nil && c.Postmaster != "" {
 		wrong("postmaster", "%q is no address", c.Postmaster)
+	}
+	if len(c.SubAddress) > 1 || !strings.Contains("!#$%&'*+-/=?^_`{|}~", c.SubAddress) {
+		wrong("sub_address", `%q is not one character that separates, like "+" or "-"`, c.SubAddress)
 	}
 	for _, d := range c.doors() {
 		if _, err := net.ResolveTCPAddr("tcp", d.address); err != nil {
@@ -525,6 +566,16 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 		if _, err := backend.ParseDomain(d); err != nil {
 			wrong("trust_space.domains", "%q is no domain name", d)
 		}
+	}
+	scheme, _, remote := strings.Cut(c.WhiteList.Source, "://")
+	if remote && scheme != "https" {
+		wrong("trust_space.source", "%q is neither a file nor an https URL", c.WhiteList.Source)
+	}
+	if remote && len(c.WhiteList.Roots) == 0 {
+		wrong("trust_space.roots", "name the certificates of the authorities that vouch for the server of the white list: the system's are not believed about it")
+	}
+	if c.WhiteList.MaxLoss > 100 {
+		wrong("trust_space.max_loss", "%d is more than 100 percent", c.WhiteList.MaxLoss)
 	}
 	for _, r := range c.Routes {
 		if _, _, err := net.SplitHostPort(r.Host); err != nil {

@@ -109,6 +109,9 @@ func TestMistakesAreAllTold(t *testing.T) {
 		{"bad domain", "domains = [\"a b\"]\n", `line 1: domains: "a b" is no domain name`},
 		{"bad host name", "hostname = \"a_b\"\n", `line 1: hostname: "a_b" is no host name`},
 		{"bad postmaster", "postmaster = \"\\\"a b\\\"@x.test\"\n", `line 1: postmaster: `},
+		{"long separator", "sub_address = \"+-\"\n", `line 1: sub_address: "+-" is not one character that separates`},
+		{"bad separator", "sub_address = \".\"\n", `line 1: sub_address: "." is not one character that separates`},
+		{"no depth", "[aliases]\ndepth = 0\n", "line 2: aliases.depth: 0 is out of range"},
 		{"bad door", "[listen]\nimap = \"143\"\n", `line 2: listen.imap: "143" is no address to listen on`},
 		{"no certificate", "domains = [\"a.test\"]\n", "tls.certificates: every door needs TLS"},
 		{"bad level", "[log]\nlevel = \"loud\"\n", `line 2: log.level: "loud" is none of`},
@@ -130,6 +133,9 @@ func TestMistakesAreAllTold(t *testing.T) {
 		{"route in clear", "[relay]\nroutes = [{domain = \"p.test\", host = \"192.0.2.1:25\", security = \"none\"}]\n", `line 2: relay.routes: security "none" is for this machine only`},
 		{"route without a port", "[relay]\nroutes = [{domain = \"p.test\", host = \"mail.p.test\", security = \"tls\"}]\n", `line 2: relay.routes: "mail.p.test" is no host with a port`},
 		{"bad security", "[relay]\nroutes = [{domain = \"p.test\", host = \"mail.p.test:25\", security = \"ssl\"}]\n", `line 2: relay.routes: security "ssl" is none of`},
+		{"white list in clear", "[trust_space]\nsource = \"http://lilas.test/list.xml\"\nroots = [\"r.pem\"]\n", "line 2: trust_space.source: \"http://lilas.test/list.xml\" is neither a file nor an https URL"},
+		{"white list without roots", "[trust_space]\nsource = \"https://lilas.test/list.xml\"\n", "trust_space.roots: name the certificates of the authorities"},
+		{"white list that may lose more than all", "[trust_space]\nmax_loss = 101\n", "line 2: trust_space.max_loss: 101 is more than 100 percent"},
 		{"two master keys", "[keys]\nmaster_file = \"k\"\nmaster_command = [\"c\"]\n", "line 3: keys.master_command: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

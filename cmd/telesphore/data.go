@@ -27,6 +27,8 @@ const (
 	keyringFile  = "keyring"
 	auditDir     = "audit"       // the audit trail
 	listsDir     = "revocations" // revocation lists that were fetched
+
+	whiteListFile = "whitelist.json" // the white list in use, and what is remembered beside it
 )
 
 // openStore opens the parts of the store and the store itself.

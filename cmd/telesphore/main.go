@@ -72,8 +72,8 @@ Exit codes: 0 done; 1 failed; 2 the command line was not understood.`,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(demoCommand(), serveCommand(), accountCommand(), cardCommand(), codeCommand(), grantCommand(), sessionCommand(),
-		appPasswordCommand(), keyCommand(), auditCommand(), configCommand(), versionCommand())
+	root.AddCommand(demoCommand(), serveCommand(), accountCommand(), aliasCommand(), cardCommand(), codeCommand(), grantCommand(), sessionCommand(),
+		appPasswordCommand(), whiteListCommand(), keyCommand(), auditCommand(), configCommand(), versionCommand())
 	return root
 }
 

@@ -35,7 +35,7 @@ func (s *server) watch(ctx context.Context) {
 }
 
 // reload takes over what may change while running: the certificates, the
-// revocation lists, the level of the log. Whatever is wrong, the server goes on as it was.
+// revocation lists and the white list, the level of the log. Whatever is wrong, the server goes on as it was.
 func (s *server) reload(ctx context.Context) {
 	next := s.config
 	if s.config.path != "" {
@@ -61,6 +61,7 @@ func (s *server) reload(ctx context.Context) {
 			s.logger.Error("some revocation lists were not reread: the old ones count until they end", "err", err)
 		}
 	}
+	_ = s.whiteList.Refresh(ctx, false) // logged where it happens
 	s.logger.Info("configuration, certificates and revocation lists reread")
 }
 

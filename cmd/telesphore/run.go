@@ -35,6 +35,7 @@ type server struct {
 	listeners map[string]net.Listener // by the name of the door
 	identity  *tls.Identity
 	anchors   *tls.Anchors
+	whiteList *tls.WhiteList // nil when there is none
 	store     *storage.Store
 	audit     *storage.Audit
 	auth      *auth.Authenticator
@@ -82,7 +83,11 @@ func (s *server) open(ctx context.Context) (err error) {
 	}
 	s.onClose(s.audit.Close)
 	router := &backend.Router{
-		Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster, TrustSpace: c.TrustSpace, Outside: c.outside(),
+		Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster, SubAddress: c.SubAddress, Aliases: c.Aliases,
+		TrustSpace: c.TrustSpace, Outside: c.outside(),
+	}
+	if err := s.openWhiteList(router); err != nil {
+		return fmt.Errorf("read the roots of the white list: %w", err)
 	}
 	courier := &relay.Relay{Hostname: c.Hostname, Routes: c.Routes, Logger: logger}
 	s.notifier = &notify.Notifier{
@@ -99,7 +104,7 @@ func (s *server) open(ctx context.Context) (err error) {
 		Hostname: c.Hostname, Language: c.Language, Limits: c.SMTP, Logger: logger,
 	}
 	s.admin = &admind.Server{
-		Store: s.store, Auth: s.auth, Anchors: s.anchors, Router: router, Limits: c.Admin, Log: logger,
+		Store: s.store, Auth: s.auth, Anchors: s.anchors, Router: router, WhiteList: s.whiteList, Limits: c.Admin, Log: logger,
 	}
 	return nil
 }
@@ -139,6 +144,24 @@ func (s *server) openAnchors() (*tls.Anchors, error) {
 	})
 }
 
+// openWhiteList reads the list of the trust space, if there is one, and shows it to
+// the router.
+func (s *server) openWhiteList(router *backend.Router) (err error) {
+	w := &s.config.WhiteList
+	if w.Source == "" {
+		return nil
+	}
+	s.whiteList, err = tls.OpenWhiteList(tls.WhiteListOptions{
+		Source: w.Source, Roots: w.Roots, File: s.config.file(whiteListFile), Refresh: w.Refresh, MaxAge: w.MaxAge,
+		Timeout: w.Timeout, Size: w.Size, Entries: w.Entries, MaxLoss: w.MaxLoss,
+		Normal: backend.ParseDomain, Logger: s.logger,
+	})
+	if err == nil {
+		router.WhiteList = s.whiteList
+	}
+	return err
+}
+
 // recheck looks at the cards of open log-ins: a revocation list has changed.
 func (s *server) recheck() {
 	if s.auth != nil { // lists are read before anybody can log in
@@ -174,6 +197,9 @@ func (s *server) serve(ctx context.Context, ready func() error) error {
 	doors.Go(func() { s.notifier.Run(running) })
 	if s.anchors != nil {
 		doors.Go(func() { s.anchors.Run(watching) })
+	}
+	if s.whiteList != nil {
+		doors.Go(func() { s.whiteList.Run(watching) })
 	}
 
 	err := ready()
