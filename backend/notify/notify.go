@@ -4,8 +4,8 @@
 // A code goes to the contact address outside; everything else goes into the
 // account's own mailbox and, when there is one, to the contact address too.
 //
-// Mails wait in memory only: a code is worth nothing after minutes, and whoever
-// needs one asks again. A clean stop files what waits for our own mailboxes.
+// Mails to the outside wait in memory only: a code is worth nothing after minutes,
+// and whoever needs one asks again.
 package notify
 
 import (
@@ -50,7 +50,6 @@ type Notifier struct {
 	Attempt time.Duration // for one attempt; default 30 s
 	Retries int           // attempts after the first; default 8
 	Backoff time.Duration // before the second attempt, doubled for each further one; default 2 s
-	Drain   time.Duration // to file what waits for our own mailboxes, at the end; default 1 s
 	Logger  *slog.Logger  // default slog.Default()
 
 	once  sync.Once
@@ -64,7 +63,6 @@ func (n *Notifier) start() {
 		n.Attempt = cmp.Or(n.Attempt, 30*time.Second)
 		n.Retries = cmp.Or(n.Retries, 8)
 		n.Backoff = cmp.Or(n.Backoff, 2*time.Second)
-		n.Drain = cmp.Or(n.Drain, time.Second)
 		if n.From == "" && len(n.Router.Domains) > 0 {
 			n.From = "postmaster@" + n.Router.Domains[0]
 		}
@@ -75,51 +73,54 @@ func (n *Notifier) start() {
 	})
 }
 
-// Notice takes a notice over and returns at once; the mails leave while Run
-// runs. Errors: ErrFull and ErrStopped, then nothing is sent; ErrNoRoute, then
-// nothing is sent outside; backend.ErrAddress; ErrNotice.
+// Notice files a notice in the account's own mailbox before it returns, and takes
+// over the mail to the outside, which leaves while Run runs. Errors: ErrFull,
+// ErrStopped and ErrNoRoute, then nothing is sent outside; backend.ErrAddress;
+// ErrNotice; what the Router says.
 func (n *Notifier) Notice(ctx context.Context, notice *auth.Notice) error {
 	n.start()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	code := notice.Kind == auth.LogInCode || notice.Kind == auth.ContactCode
-	var jobs []*job
 	if !code {
-		j, err := n.job(notice, notice.Address)
-		if err != nil {
+		if err := n.file(ctx, notice); err != nil {
 			return err
 		}
-		j.local = true
-		jobs = append(jobs, j)
-	}
-	var unreachable error
-	if code || notice.Contact != "" {
-		if unreachable = n.reachable(notice.Contact); unreachable == nil {
-			j, err := n.job(notice, notice.Contact)
-			if err != nil {
-				return err
-			}
-			if j.code = code; code {
-				j.until = time.Now().Add(notice.Life)
-			}
-			jobs = append(jobs, j)
+		if notice.Contact == "" {
+			return nil
 		}
 	}
-	if len(jobs) > 0 {
-		if err := n.queue.put(n.Queue, code, jobs...); err != nil {
-			return err
-		}
+	if err := n.reachable(notice.Contact); err != nil {
+		return err
 	}
-	return unreachable
+	octets, err := n.compose(notice, notice.Contact)
+	if err != nil {
+		return fmt.Errorf("write a notice: %w", err)
+	}
+	j := &job{account: notice.Address, kind: notice.Kind, to: notice.Contact, code: code, octets: octets, due: time.Now()}
+	if code {
+		j.until = time.Now().Add(notice.Life)
+	}
+	return n.queue.put(n.Queue, j)
 }
 
-func (n *Notifier) job(notice *auth.Notice, to string) (*job, error) {
-	octets, err := n.compose(notice, to)
+// file puts a notice into the account's own mailbox: it is on disk then. It does so
+// even when whoever caused the notice does not wait.
+func (n *Notifier) file(ctx context.Context, notice *auth.Notice) error {
+	octets, err := n.compose(notice, notice.Address)
 	if err != nil {
-		return nil, fmt.Errorf("write a notice: %w", err)
+		return fmt.Errorf("write a notice: %w", err)
 	}
-	return &job{account: notice.Address, kind: int(notice.Kind), to: to, octets: octets, due: time.Now()}, nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.Attempt)
+	defer cancel()
+	// The reverse-path is null: nobody answers a notice with another one (RFC 3834
+	// section 3.3).
+	err = n.Router.Accept(ctx, &backend.Envelope{Rcpts: []backend.Rcpt{{Address: notice.Address}}, Octets: octets})
+	if err != nil {
+		return fmt.Errorf("file a notice: %w", err)
+	}
+	return nil
 }
 
 // reachable says whether mail can be sent to an outside address. What we send is
@@ -144,14 +145,8 @@ func (n *Notifier) Run(ctx context.Context) {
 		workers.Go(func() { n.work(ctx, i == 0) })
 	}
 	workers.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.Drain)
-	defer cancel()
 	for _, j := range n.queue.close() {
-		if !j.local {
-			n.log(ctx, slog.LevelWarn, "notify.lost", j, ErrStopped)
-		} else if err := n.deliver(ctx, j); err != nil {
-			n.log(ctx, slog.LevelWarn, "notify.lost", j, err)
-		}
+		n.log(ctx, slog.LevelWarn, "notify.lost", j, ErrStopped)
 	}
 }
 
@@ -180,13 +175,13 @@ func (n *Notifier) attempt(ctx context.Context, j *job) {
 	}
 	limited, cancel := context.WithTimeout(ctx, n.Attempt)
 	defer cancel()
-	err := n.deliver(limited, j)
+	err := n.Send(limited, "", j.to, j.octets) // the reverse-path is null, as in file
 	if err == nil {
 		n.log(ctx, slog.LevelInfo, "notify.sent", j, nil)
 		return
 	}
 	if ctx.Err() != nil {
-		_ = n.queue.put(0, j.code, j) // the queue is closed after the workers' end
+		_ = n.queue.put(0, j) // the queue is closed after the workers' end
 		return
 	}
 	wait := n.Backoff << j.tries
@@ -197,33 +192,18 @@ func (n *Notifier) attempt(ctx context.Context, j *job) {
 		return
 	}
 	n.log(ctx, slog.LevelInfo, "notify.delayed", j, err)
-	_ = n.queue.put(0, j.code, j)
+	_ = n.queue.put(0, j)
 }
 
 // permanent reports whether trying again is of no use.
 func permanent(err error) bool {
 	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent() || errors.Is(err, backend.ErrNoSuchUser)
-}
-
-// deliver makes one attempt. The reverse-path is null: nobody answers a notice
-// with another one (RFC 3834 section 3.3).
-func (n *Notifier) deliver(ctx context.Context, j *job) error {
-	if j.local {
-		return n.Router.Accept(ctx, &backend.Envelope{
-			Rcpts: []backend.Rcpt{{Address: j.to}}, Octets: j.octets,
-		})
-	}
-	return n.Send(ctx, "", j.to, j.octets)
+	return errors.As(err, &p) && p.Permanent()
 }
 
 // log writes about a job; contact addresses and what mails say stay out of it.
 func (n *Notifier) log(ctx context.Context, level slog.Level, event string, j *job, err error) {
-	where := "contact"
-	if j.local {
-		where = "mailbox"
-	}
-	args := []any{"account", j.account, "kind", j.kind, "to", where, "tries", j.tries}
+	args := []any{"account", j.account, "kind", j.kind, "tries", j.tries}
 	if err != nil {
 		args = append(args, "err", err)
 	}

@@ -157,16 +157,17 @@ func TestRetries(t *testing.T) {
 
 func TestFullQueue(t *testing.T) {
 	n := &notify.Notifier{
-		Router: &backend.Router{Domains: []string{"hopital.test"}}, Queue: 2, Logger: quiet(),
+		Router: newRouter(t), Queue: 2, Logger: quiet(),
 		Send: func(context.Context, string, string, []byte) error { return nil },
 	}
 	for i, c := range []struct {
 		kind auth.Kind
 		want error
 	}{
-		{auth.CardLinked, nil}, // two mails
-		{auth.CardLinked, notify.ErrFull},
-		{auth.LogInCode, nil}, // codes are counted apart
+		{auth.CardLinked, nil},
+		{auth.CardLinked, nil},
+		{auth.CardLinked, notify.ErrFull}, // outside; the mailbox has it
+		{auth.LogInCode, nil},             // codes are counted apart
 		{auth.LogInCode, nil},
 		{auth.LogInCode, notify.ErrFull},
 	} {
@@ -180,19 +181,24 @@ func TestCodesGoFirst(t *testing.T) {
 	router := newRouter(t)
 	var mu sync.Mutex
 	var order []string
-	all := make(chan struct{})
+	both, all := make(chan struct{}), make(chan struct{})
 	n := &notify.Notifier{
 		Router: router, Workers: 2, Logger: quiet(),
 		Send: func(_ context.Context, _, _ string, octets []byte) error {
-			mu.Lock()
-			defer mu.Unlock()
 			kind := "notice"
 			if bytes.Contains(octets, []byte(code)) {
 				kind = "code"
 			}
-			if order = append(order, kind); len(order) == 22 {
+			mu.Lock()
+			order = append(order, kind)
+			switch len(order) {
+			case 2:
+				close(both)
+			case 22:
 				close(all)
 			}
+			mu.Unlock()
+			<-both // nobody goes on before each worker has taken its first mail
 			return nil
 		},
 	}
@@ -248,28 +254,34 @@ func TestSlowNoticesLeaveAWorkerForCodes(t *testing.T) {
 	<-done
 }
 
-func TestStopFilesWhatWaitsForMailboxes(t *testing.T) {
+// A notice is in the mailbox when Notice returns, whether anything is sent or not.
+func TestNoticeIsFiledAtOnce(t *testing.T) {
 	router := newRouter(t)
 	n := &notify.Notifier{Router: router, Logger: quiet()}
 	notice := newNotice(auth.NewNetwork, "fr")
 	notice.Contact = ""
-	for range 3 {
-		if err := n.Notice(t.Context(), notice); err != nil {
-			t.Fatal(err)
-		}
+	if err := n.Notice(t.Context(), notice); err != nil {
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	n.Run(ctx)
+	if err := n.Notice(t.Context(), notice); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
 	ids, err := router.Resolve(t.Context(), account)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := storagetest.Inbox(t, router.Store, ids[0]); len(got) != 3 {
-		t.Errorf("INBOX has %d messages, want 3", len(got))
+	if got := storagetest.Inbox(t, router.Store, ids[0]); len(got) != 2 {
+		t.Errorf("INBOX has %d messages, want 2", len(got))
 	}
-	if err := n.Notice(t.Context(), notice); !errors.Is(err, notify.ErrStopped) {
-		t.Errorf("notice after the end: %v, want ErrStopped", err)
+	if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "fr")); !errors.Is(err, notify.ErrNoRoute) {
+		t.Errorf("a code that nobody can send: %v", err)
+	}
+	n.Send = func(context.Context, string, string, []byte) error { return nil }
+	if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "fr")); !errors.Is(err, notify.ErrStopped) {
+		t.Errorf("a code after the end: %v", err)
 	}
 }
 

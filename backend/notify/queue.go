@@ -4,14 +4,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"telesphore/backend/auth"
 )
 
 // job is one mail that waits.
 type job struct {
-	account string // whom it is about, for the log
-	kind    int    // for the log
+	account string    // whom it is about, for the log
+	kind    auth.Kind // for the log
 	to      string
-	local   bool // to is the account's own mailbox
 	code    bool // it carries a code
 	octets  []byte
 
@@ -31,25 +32,24 @@ type queue struct {
 
 func newQueue() *queue { return &queue{changed: make(chan struct{})} }
 
-// put adds jobs, which are all codes or all are none: all or nothing. No more
-// than limit of their sort wait at once, 0 for no limit, so that other mails never
-// keep a code out.
-func (q *queue) put(limit int, code bool, jobs ...*job) error {
+// put adds a job. No more than limit of its sort, codes or others, wait at once, 0
+// for no limit: other mails never keep a code out.
+func (q *queue) put(limit int, j *job) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return ErrStopped
 	}
-	count := len(jobs)
-	for _, j := range q.jobs {
-		if j.code == code {
-			count++
+	waiting := 0
+	for _, other := range q.jobs {
+		if other.code == j.code {
+			waiting++
 		}
 	}
-	if limit > 0 && count > limit {
+	if limit > 0 && waiting >= limit {
 		return ErrFull
 	}
-	q.jobs = append(q.jobs, jobs...)
+	q.jobs = append(q.jobs, j)
 	close(q.changed)
 	q.changed = make(chan struct{})
 	return nil
