@@ -133,22 +133,24 @@ func (a *Authenticator) appPassword(ctx context.Context, c *Caller, d *dossier, 
 // appName is what the throttle counts application passwords under.
 func appName(name string) string { return "app\x00" + name }
 
-// renewVerifier makes the verifier of an application password anew, after SCRAM.Iterations was
-// changed or SCRAM switched on. Failing to is no reason to refuse anybody.
+// renewVerifier makes the verifier of an application password: of a new one, or after
+// SCRAM.Iterations was changed or SCRAM switched on. Failing to is no reason to refuse
+// anybody, since the next use tries again.
 func (a *Authenticator) renewVerifier(ctx context.Context, account storage.AccountID, p *storage.AppPassword, secret string) {
 	if a.SCRAM.Off {
 		return
 	}
-	err := a.Store.Update(ctx, func(tx *storage.Tx) error {
-		now, err := tx.AppPassword(account, p.ID)
-		if err != nil || now.Hash != p.Hash {
-			return err
-		}
-		if now.Verifier, err = a.makeVerifier(tx, account, strings.ToLower(strings.TrimSpace(secret))); err != nil {
-			return err
-		}
-		return tx.PutAppPassword(account, now)
-	})
+	v, err := a.makeVerifier(ctx, account, strings.ToLower(strings.TrimSpace(secret)))
+	if err == nil {
+		err = a.Store.Update(ctx, func(tx *storage.Tx) error {
+			now, err := tx.AppPassword(account, p.ID)
+			if err != nil || now.Hash != p.Hash {
+				return err
+			}
+			now.Verifier = *v
+			return tx.PutAppPassword(account, now)
+		})
+	}
 	if err != nil {
 		a.Logger.WarnContext(ctx, "auth.renew failed", "account", uint32(account), "application_password", p.ID, "err", err)
 	}
@@ -292,6 +294,7 @@ func (a *Authenticator) MakeAppPassword(ctx context.Context, who *Principal, n *
 	if err != nil {
 		return "", nil, err
 	}
+	a.renewVerifier(ctx, who.Account, p, secret)
 	a.appEvent(ctx, who, "apppw.made", AppPasswordMade, p)
 	return secret, p, nil
 }
@@ -327,17 +330,8 @@ func (a *Authenticator) putAppPassword(tx *storage.Tx, id storage.AccountID, p *
 	if left >= a.AppPasswords.PerAccount {
 		return "", ErrAppLimit
 	}
-	if err := tx.PutAppPassword(id, p); err != nil { // now it has its ID
-		return "", err
-	}
-	secret = appSecret(p.ID, random)
-	if a.SCRAM.Off {
-		return secret, nil
-	}
-	if p.Verifier, err = a.makeVerifier(tx, id, secret); err != nil {
-		return "", err
-	}
-	return secret, tx.PutAppPassword(id, p)
+	err = tx.PutAppPassword(id, p) // now it has its ID
+	return appSecret(p.ID, random), err
 }
 
 // RemoveAppPassword removes one, and ends the log-ins that rest on it. storage.ErrNoAppPassword,

@@ -105,8 +105,12 @@ func (a *Authenticator) NewAccount(ctx context.Context, account *storage.Account
 	if err := a.Store.NewAccount(ctx, account); err != nil {
 		return err
 	}
+	v, err := a.ownVerifier(ctx, account.ID, password)
+	if err != nil {
+		return err
+	}
 	err = a.Store.Update(ctx, func(tx *storage.Tx) error {
-		if err := a.putVerifier(tx, account.ID, password); err != nil {
+		if err := tx.PutPasswordVerifier(account.ID, v); err != nil {
 			return err
 		}
 		return tx.PutLinkWindow(account.ID, a.window(expected, 0, actor))
@@ -127,18 +131,6 @@ func (a *Authenticator) window(expected string, life time.Duration, by string) *
 	return w
 }
 
-// putVerifier stores what SCRAM needs of the account's password.
-func (a *Authenticator) putVerifier(tx *storage.Tx, id storage.AccountID, password string) error {
-	if a.SCRAM.Off || a.SCRAM.AppPasswordsOnly {
-		return tx.PutPasswordVerifier(id, nil)
-	}
-	v, err := a.makeVerifier(tx, id, password)
-	if err != nil {
-		return err
-	}
-	return tx.PutPasswordVerifier(id, &v)
-}
-
 // SetPassword replaces the password. All log-ins and grants end.
 func (a *Authenticator) SetPassword(ctx context.Context, who *Principal, password string) error {
 	if err := a.mayManage(ctx, who); err != nil {
@@ -147,11 +139,11 @@ func (a *Authenticator) SetPassword(ctx context.Context, who *Principal, passwor
 	if err := a.CheckPolicy(who.Address, password); err != nil {
 		return err
 	}
-	return a.setPassword(ctx, who, password)
-}
-
-func (a *Authenticator) setPassword(ctx context.Context, who *Principal, password string) error {
 	phc, err := a.Hash(password)
+	if err != nil {
+		return err
+	}
+	v, err := a.ownVerifier(ctx, who.Account, password)
 	if err != nil {
 		return err
 	}
@@ -159,7 +151,7 @@ func (a *Authenticator) setPassword(ctx context.Context, who *Principal, passwor
 		if err := tx.SetPassword(who.Account, phc); err != nil {
 			return err
 		}
-		return a.putVerifier(tx, who.Account, password)
+		return tx.PutPasswordVerifier(who.Account, v)
 	})
 	if err != nil {
 		return err

@@ -35,17 +35,31 @@ const scramLabel = "scram salt"
 
 // makeVerifier computes what is stored of a new password for SCRAM-SHA-256 (RFC 5802
 // section 3). The salt is the account's: it needs no room, and all secrets of the
-// account can be tried in one exchange.
-func (a *Authenticator) makeVerifier(tx *storage.Tx, id storage.AccountID, password string) (v storage.Verifier, err error) {
+// account can be tried in one exchange. It takes milliseconds, so it is done before
+// the change that stores it.
+func (a *Authenticator) makeVerifier(ctx context.Context, id storage.AccountID, password string) (*storage.Verifier, error) {
 	prepared, err := prepare(password)
 	if err != nil {
-		return v, err
+		return nil, err
 	}
-	salt, err := tx.MAC(id, scramLabel, nil)
+	var salt [16]byte
+	err = a.Store.View(ctx, func(tx *storage.Tx) (err error) {
+		salt, err = tx.MAC(id, scramLabel, nil)
+		return err
+	})
 	if err != nil {
-		return v, fmt.Errorf("make a salt: %w", err)
+		return nil, fmt.Errorf("make a salt: %w", err)
 	}
-	return deriveVerifier(prepared, salt[:], a.SCRAM.Iterations)
+	v, err := deriveVerifier(prepared, salt[:], a.SCRAM.Iterations)
+	return &v, err
+}
+
+// ownVerifier is the verifier of an account's own password, nil when it gets none.
+func (a *Authenticator) ownVerifier(ctx context.Context, id storage.AccountID, password string) (*storage.Verifier, error) {
+	if a.SCRAM.Off || a.SCRAM.AppPasswordsOnly {
+		return nil, nil
+	}
+	return a.makeVerifier(ctx, id, password)
 }
 
 // renewOwn makes the verifier of an account's own password, which has just been right,
@@ -60,13 +74,19 @@ func (a *Authenticator) renewOwn(ctx context.Context, account *storage.Account, 
 		v, err = tx.PasswordVerifier(account.ID)
 		return err
 	})
-	if err == nil && (v == nil || v.Iterations != uint32(a.SCRAM.Iterations)) {
+	if err == nil && v != nil && v.Iterations == uint32(a.SCRAM.Iterations) {
+		return
+	}
+	if err == nil {
+		v, err = a.ownVerifier(ctx, account.ID, password)
+	}
+	if err == nil {
 		err = a.Store.Update(ctx, func(tx *storage.Tx) error {
 			now, err := tx.Account(account.ID)
 			if err != nil || now.Epoch != account.Epoch {
 				return err // the password changed meanwhile: leave it
 			}
-			return a.putVerifier(tx, account.ID, password)
+			return tx.PutPasswordVerifier(account.ID, v)
 		})
 	}
 	if err != nil && !errors.Is(err, ErrCharacters) {

@@ -17,7 +17,10 @@ func newScramLab(t testing.TB) *lab {
 	l := newLab(t, right)
 	l.SCRAM.Iterations = 4096
 	l.start()
-	err := l.Store.Update(t.Context(), func(tx *storage.Tx) error { return l.putVerifier(tx, l.id, right) })
+	v, err := l.ownVerifier(t.Context(), l.id, right)
+	if err == nil {
+		err = l.Store.Update(t.Context(), func(tx *storage.Tx) error { return tx.PutPasswordVerifier(l.id, v) })
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
