@@ -169,6 +169,9 @@ func (a *Authenticator) byAppPassword(c *Caller, account storage.AccountID, p *s
 // endDescent removes the application passwords that were made with a card which
 // is revoked now: whoever has the card may have made them.
 func (a *Authenticator) endDescent(ctx context.Context) error {
+	if a.Anchors == nil {
+		return nil
+	}
 	revoked := make(map[storage.AccountID][]storage.AppPassword)
 	err := a.Store.View(ctx, func(tx *storage.Tx) (err error) {
 		return errors.Join(tx.Accounts(func(account *storage.Account) bool {

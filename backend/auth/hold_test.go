@@ -249,3 +249,19 @@ func TestUnfinishedExchangesLeaveATrace(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// Hanging up hides nothing from the owner.
+func TestNoticeOfOneWhoHasLeft(t *testing.T) {
+	w := newWard(t, nil)
+	tell := w.Notify
+	w.Notify = func(ctx context.Context, n *Notice) error { return errors.Join(ctx.Err(), tell(ctx, n)) }
+	p, err := w.LogIn(t.Context(), from(home), &Attempt{Mech: "PLAIN", User: user, Secret: right})
+	w.must(err)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	p.caller.Remote = from(abroad).Remote
+	w.must(w.admitted(gone, p))
+	if n := w.notices(NewNetwork); len(n) != 1 || n[0].Remote != p.caller.Remote {
+		t.Errorf("notices %+v", n)
+	}
+}

@@ -57,13 +57,14 @@ type Notice struct {
 	Remote netip.Addr // where it came from, if anywhere
 }
 
-// tell hands a notice on. The person who waits is not kept waiting by the mail.
+// tell hands a notice on, also when whoever caused it has left: nobody hides what
+// he did by hanging up.
 func (a *Authenticator) tell(ctx context.Context, n *Notice) error {
 	n.Lang, n.When = a.Language, time.Now()
 	if a.Notify == nil {
 		return nil
 	}
-	err := a.Notify(ctx, n)
+	err := a.Notify(context.WithoutCancel(ctx), n)
 	if err != nil {
 		a.Logger.WarnContext(ctx, "auth.notice not sent", "kind", n.Kind, "account", n.Address, "err", err)
 	}

@@ -23,7 +23,8 @@ func (a *Authenticator) admitted(ctx context.Context, p *Principal) error {
 		slog.String("remote", p.caller.Remote.String()), slog.String("conn", p.caller.ConnID),
 		slog.String("account", p.Address), slog.Int("level", p.Level))
 	if p.caller.Remote.IsValid() {
-		a.arrived(ctx, p, now)
+		// Nobody hides where he came from by hanging up.
+		a.arrived(context.WithoutCancel(ctx), p, now)
 	}
 	return nil
 }

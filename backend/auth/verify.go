@@ -260,8 +260,13 @@ func (a *Authenticator) holds(ctx context.Context, p *Principal) error {
 		}
 		return err
 	})
+	for _, gone := range []error{errChanged, errRevoked, storage.ErrNoAccount, storage.ErrNoAppPassword} {
+		if errors.Is(err, gone) {
+			return &Refusal{Code: BadCredentials, Cause: err}
+		}
+	}
 	if err != nil {
-		return &Refusal{Code: BadCredentials, Cause: err}
+		return &Refusal{Code: Unavailable, Cause: err}
 	}
 	return nil
 }

@@ -74,23 +74,25 @@ func (n *Notifier) start() {
 }
 
 // Notice files a notice in the account's own mailbox before it returns, and takes
-// over the mail to the outside, which leaves while Run runs. Errors: ErrFull,
-// ErrStopped and ErrNoRoute, then nothing is sent outside; backend.ErrAddress;
-// ErrNotice; what the Router says.
+// over the mail to the outside, which leaves while Run runs. The end of ctx stops
+// neither. Errors: ErrFull, ErrStopped and ErrNoRoute, then nothing is sent outside;
+// backend.ErrAddress; ErrNotice; what the Router says, then the mailbox has nothing.
 func (n *Notifier) Notice(ctx context.Context, notice *auth.Notice) error {
 	n.start()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	code := notice.Kind == auth.LogInCode || notice.Kind == auth.ContactCode
-	if !code {
-		if err := n.file(ctx, notice); err != nil {
-			return err
-		}
-		if notice.Contact == "" {
-			return nil
-		}
+	if code {
+		return n.sendOutside(notice, true)
 	}
+	// Neither way hangs on the other: a mailbox may be full.
+	err := n.file(ctx, notice)
+	if notice.Contact != "" {
+		err = errors.Join(err, n.sendOutside(notice, false))
+	}
+	return err
+}
+
+// sendOutside has a mail wait for its way to the contact address.
+func (n *Notifier) sendOutside(notice *auth.Notice, code bool) error {
 	if err := n.reachable(notice.Contact); err != nil {
 		return err
 	}

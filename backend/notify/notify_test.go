@@ -254,6 +254,44 @@ func TestSlowNoticesLeaveAWorkerForCodes(t *testing.T) {
 	<-done
 }
 
+// The owner hears of it outside when the mailbox takes nothing, and when whoever
+// caused the notice has left.
+func TestNoticeGoesOutWhateverBecomesOfTheMailbox(t *testing.T) {
+	router := newRouter(t)
+	sent := make(chan string, 2)
+	n := &notify.Notifier{Router: router, Logger: quiet(), Send: func(_ context.Context, _, to string, _ []byte) error {
+		sent <- to
+		return nil
+	}}
+	notice := newNotice(auth.CardLinked, "en")
+	notice.Address = "nobody@hopital.test"
+	if err := n.Notice(t.Context(), notice); !errors.Is(err, backend.ErrNoSuchUser) {
+		t.Errorf("without a mailbox: %v", err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	if err := n.Notice(gone, newNotice(auth.CardLinked, "en")); err != nil {
+		t.Errorf("whoever caused it has left: %v", err)
+	}
+	ids, err := router.Resolve(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := storagetest.Inbox(t, router.Store, ids[0]); len(got) != 1 {
+		t.Errorf("INBOX has %d messages, want 1", len(got))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }()
+	for range 2 {
+		if to := <-sent; to != notice.Contact {
+			t.Errorf("sent to %q", to)
+		}
+	}
+	cancel()
+	<-done
+}
+
 // A notice is in the mailbox when Notice returns, whether anything is sent or not.
 func TestNoticeIsFiledAtOnce(t *testing.T) {
 	router := newRouter(t)
