@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"telesphore/backend/message"
+	"telesphore/backend/xdm"
 	"telesphore/storage"
 )
 
@@ -32,9 +33,16 @@ type Router struct {
 	SubAddress string   // what separates a detail in a local part, like "+"; "" for nothing
 	Aliases    AliasLimits
 
-	TrustSpace []string // domains of the other operators that are trusted
-	WhiteList  Peers    // more of them, as they are now; nil for none
-	Outside    []string // domains of the ordinary Internet that mail may go to
+	WhiteList Peers    // the other operators that are trusted; nil for none
+	Outside   []string // domains of the ordinary Internet that mail may go to; "*" for all that are nowhere else
+
+	// Sign returns header lines that prove where a message comes from, to be put in
+	// front of it for other servers; nil for none.
+	Sign func(octets []byte) ([]byte, error)
+
+	Lifetime  time.Duration // in the queue; default 5 days (RFC 5321 section 4.5.4.1)
+	Sending   storage.SendLimits
+	Documents xdm.Limits
 }
 
 // Peers is a list of the trust space that changes while it is used.
@@ -56,22 +64,35 @@ const (
 
 // Envelope is a message with what SMTP says about it (RFC 5321 section 2.3.1).
 type Envelope struct {
+	Name   string // of the message in the log and in replies; "" lets Accept choose
 	From   string // reverse-path without angle brackets, "" for <>
 	Rcpts  []Rcpt
 	Octets []byte // as all recipients get it, trace fields of this server included
 	UTF8   bool   // SMTPUTF8 was asked for (RFC 6531)
 
-	// For delivery notices (RFC 3461): kept here for whoever relays or bounces.
+	Account    storage.AccountID  // who sends it, logged in; 0 for nobody of ours
+	Sending    storage.SendLimits // of Account, for today; zero for the Router's
+	Origin     string             // domain that vouches for who sends it: our own, or the peer's; "" for nobody
+	Priority   storage.Priority
+	Lifetime   time.Duration // in the queue; 0 for the Router's
+	RequireTLS bool          // RFC 8689
+	HoldUntil  time.Time     // FUTURERELEASE (RFC 4865): nobody gets it before; zero for at once
+
+	// For delivery notices (RFC 3461).
 	EnvelopeID string // ENVID, decoded
 	Return     string // RET: "FULL", "HDRS" or ""
+
+	// Changes are made in the queue when the message is on disk, and not without it: a
+	// notice takes the delivery out that it tells about.
+	Changes []storage.DeliveryChange
 }
 
 // Rcpt is one recipient of an Envelope.
 type Rcpt struct {
 	Address      string
-	Notify       []string // NOTIFY: "NEVER", or some of "SUCCESS", "FAILURE", "DELAY"; nil when not given
-	OriginalType string   // ORCPT's address type, "" when not given
-	Original     string   // ORCPT's address, decoded
+	Notify       storage.Notify
+	OriginalType string // ORCPT's address type, "" when not given
+	Original     string // ORCPT's address, decoded
 }
 
 // Local reports whether addr is in one of our domains.
@@ -91,9 +112,9 @@ func (r *Router) Zone(domain string) Zone {
 		return Unlisted
 	case lists(r.Domains, name):
 		return Local
-	case lists(r.TrustSpace, name), r.WhiteList != nil && r.WhiteList.Has(name):
+	case r.WhiteList != nil && r.WhiteList.Has(name):
 		return Trusted
-	case lists(r.Outside, name):
+	case lists(r.Outside, name), slices.Contains(r.Outside, "*"):
 		return Outside
 	}
 	return Unlisted
@@ -211,76 +232,6 @@ func (r *Router) behind(tx *storage.Tx, a Address, been map[string]bool) ([]reac
 		return nil, ErrAliasEmpty
 	}
 	return x.found, nil
-}
-
-// Accept takes a message over for all its recipients, or for none. When it
-// returns nil the message is on disk. An account gets one copy, whatever number of
-// addresses and aliases lead to it. Errors: those of Resolve, ErrMailLoop,
-// storage.ErrOverQuota, or what the store says.
-func (r *Router) Accept(ctx context.Context, e *Envelope) error {
-	if len(e.Rcpts) == 0 {
-		return errors.New("accept a message: no recipient")
-	}
-	if e.From != "" {
-		// Nothing gets into a header line that was not parsed on the way.
-		from, err := ParseAddress(e.From)
-		if err != nil {
-			return err
-		}
-		e.From = from.String()
-	}
-	meta := message.Describe(e.Octets)
-	targets, err := r.targets(ctx, e)
-	if err != nil {
-		return err
-	}
-	for i := range targets {
-		t := &targets[i]
-		t.MessageID, t.References, t.BaseSubject = meta.MessageID, meta.References, meta.BaseSubject
-	}
-	content, err := r.Store.Seal(e.Octets, meta.Marshal(message.MetaLimit))
-	if err != nil {
-		return fmt.Errorf("seal a message: %w", err)
-	}
-	if _, err := r.Store.Accept(ctx, content, targets); err != nil {
-		return fmt.Errorf("file a message: %w", err)
-	}
-	return nil
-}
-
-// targets finds every account that gets a copy of a message, with the lines that
-// stand in front of it there: Delivered-To names the recipient as SMTP had it, above
-// it the aliases on the way and the address of the account.
-func (r *Router) targets(ctx context.Context, e *Envelope) (targets []storage.Target, err error) {
-	been, now, known := r.been(e.Octets), time.Now(), map[storage.AccountID]bool{}
-	limit := len(e.Rcpts) + r.Aliases.withDefaults().Recipients
-	for _, rcpt := range e.Rcpts {
-		err := r.look(ctx, rcpt.Address, func(tx *storage.Tx, a Address) error {
-			found, err := r.resolve(tx, a, been)
-			for _, f := range found {
-				if known[f.account.ID] {
-					continue
-				}
-				known[f.account.ID] = true
-				prefix := fmt.Appendf(nil, "Return-Path: <%s>\r\n", e.From)
-				for _, address := range f.path {
-					if !slices.Contains(r.forms(a), address) {
-						prefix = fmt.Appendf(prefix, "Delivered-To: %s\r\n", address)
-					}
-				}
-				prefix = fmt.Appendf(prefix, "Delivered-To: %s\r\n", rcpt.Address)
-				targets = append(targets, storage.Target{Account: f.account.ID, InternalDate: now, Prefix: prefix})
-			}
-			return err
-		})
-		if err == nil && len(targets) > limit {
-			err = ErrRecipients
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return targets, nil
 }
 
 // been are the addresses that a message says it was delivered to, with and without

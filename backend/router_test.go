@@ -107,11 +107,20 @@ func TestNullReversePath(t *testing.T) {
 	}
 }
 
+// peers is a list of the trust space, and who has left it.
+type peers struct{ has, left []string }
+
+func (p peers) Has(domain string) bool { return slices.Contains(p.has, domain) }
+
+func (p peers) Left(domain string) (time.Time, bool) {
+	return time.Unix(1, 0), slices.Contains(p.left, domain)
+}
+
 func TestZone(t *testing.T) {
 	r := &backend.Router{
-		Domains:    []string{"hopital.test", "HÔPITAL.test"},
-		TrustSpace: []string{"Clinique.test", "hopital.test", "santé.test", "not a domain"},
-		Outside:    []string{"perso.test", "clinique.test"},
+		Domains:   []string{"hopital.test", "HÔPITAL.test"},
+		WhiteList: peers{has: []string{"clinique.test", "hopital.test", "xn--sant-epa.test"}, left: []string{"gone.test", "perso.test"}},
+		Outside:   []string{"perso.test", "clinique.test", "not a domain"},
 	}
 	for domain, want := range map[string]backend.Zone{
 		"": backend.Local, "hopital.test": backend.Local, "hôpital.test": backend.Local, "xn--hpital-ixa.test": backend.Local,
@@ -124,29 +133,17 @@ func TestZone(t *testing.T) {
 			t.Errorf("%q: zone %d, want %d", domain, got, want)
 		}
 	}
-}
-
-// peers is a list of the trust space with one domain, and one that is gone.
-type peers struct{}
-
-func (peers) Has(domain string) bool { return domain == "labo.test" || domain == "hopital.test" }
-
-func (peers) Left(domain string) (time.Time, bool) { return time.Unix(1, 0), domain != "never.test" }
-
-func TestZoneAsksTheWhiteList(t *testing.T) {
-	r := &backend.Router{Domains: []string{"hopital.test"}, TrustSpace: []string{"clinique.test"}, Outside: []string{"perso.test"}, WhiteList: peers{}}
-	for domain, want := range map[string]struct {
-		zone backend.Zone
-		left bool
-	}{
-		"LABO.test": {backend.Trusted, false}, "clinique.test": {backend.Trusted, false}, "hopital.test": {backend.Local, false},
-		"perso.test": {backend.Outside, false}, "gone.test": {backend.Unlisted, true}, "never.test": {backend.Unlisted, false},
-	} {
-		if got := r.Zone(domain); got != want.zone {
-			t.Errorf("%q: zone %d, want %d", domain, got, want.zone)
-		}
-		if _, left := r.Left(domain); left != want.left {
+	for domain, want := range map[string]bool{"gone.test": true, "perso.test": false, "ferme.test": false, "clinique.test": false} {
+		if _, left := r.Left(domain); left != want {
 			t.Errorf("%q has left: %v", domain, left)
+		}
+	}
+	r.Outside = []string{"*"}
+	for domain, want := range map[string]backend.Zone{
+		"ferme.test": backend.Outside, "hopital.test": backend.Local, "clinique.test": backend.Trusted, "[127.0.0.1]": backend.Unlisted,
+	} {
+		if got := r.Zone(domain); got != want {
+			t.Errorf("%q with all outside: zone %d, want %d", domain, got, want)
 		}
 	}
 	r.WhiteList = nil

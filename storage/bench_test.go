@@ -53,6 +53,26 @@ func together(writers, n int, f func(writer int) error) error {
 // and reports the ratio to what as many bare writes with an fdatasync each reach in the same run:
 // above 1 the store is faster.
 func BenchmarkAccept(b *testing.B) {
+	benchmarkAccept(b, func(a storage.AccountID) *storage.Acceptance {
+		return &storage.Acceptance{Targets: []storage.Target{{Account: a, InternalDate: time.Unix(1e9, 0)}}}
+	})
+}
+
+// BenchmarkAcceptQueued is BenchmarkAccept for a message to one recipient elsewhere, with what a
+// submission has besides: a limit of the account and a trace.
+func BenchmarkAcceptQueued(b *testing.B) {
+	benchmarkAccept(b, func(a storage.AccountID) *storage.Acceptance {
+		q := to("cardiologue@clinique.test")
+		q.Account = a
+		sent := storage.Traced{Address: "cardiologue@clinique.test", Steps: []storage.Step{{Time: time.Unix(1e9, 0)}}}
+		return &storage.Acceptance{
+			Queue: q, Limits: storage.SendLimits{Messages: 1 << 30},
+			Trace: &storage.Trace{Account: a, Name: "N1", MessageID: "<1@hopital.test>", Recipients: []storage.Traced{sent}},
+		}
+	})
+}
+
+func benchmarkAccept(b *testing.B, acceptance func(storage.AccountID) *storage.Acceptance) {
 	for _, writers := range []int{1, 8, 64} {
 		b.Run(fmt.Sprint(writers), func(b *testing.B) {
 			d := openPlain(b, b.TempDir())
@@ -83,7 +103,7 @@ func BenchmarkAccept(b *testing.B) {
 				if err != nil {
 					return err
 				}
-				_, err = d.Accept(b.Context(), c, []storage.Target{{Account: accounts[w], InternalDate: time.Unix(1e9, 0)}})
+				_, err = d.Accept(b.Context(), c, acceptance(accounts[w]))
 				return err
 			}
 			var took [2]time.Duration
@@ -178,7 +198,7 @@ func BenchmarkMetas1k(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		placed, err := d.Accept(b.Context(), c, []storage.Target{{Account: a}})
+		placed, err := d.Accept(b.Context(), c, &storage.Acceptance{Targets: []storage.Target{{Account: a}}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,13 +64,6 @@ type Placed struct {
 
 // filing is one target as the log keeps it: with it and the body alone, replay
 // files the message again exactly as it was.
-//
-// In the accept record, which is sealed under the log's key ("accept", body):
-// 1, number of targets 16, then of each: account 32, mailbox 64, UIDVALIDITY 32, UID 32,
-// flags 32, ModSeq 64, object 64, thread 64, octets 32, INTERNALDATE 64,
-// SAVEDATE 64, MAC of the Message-ID 16 octets, MAC of the base subject 64, number of keywords
-// 16, the keywords, the key and prefix as in the object; then the number of
-// deliveries to other servers 16, always 0 in version 1.
 type filing struct {
 	account     AccountID
 	mailbox     MailboxID
@@ -90,53 +84,126 @@ type filing struct {
 }
 
 const (
-	acceptVersion = 1
-	maxReferences = 50 // Message-IDs of one message that can name its thread
+	maxReferences = 50     // Message-IDs of one message that can name its thread
+	maxTargets    = 65_000 // of one message, and changes in the queue with it
 )
 
-// Accept files one message into all its targets, or into none. When it returns
-// nil the message is on disk and every later View shows it. Errors:
-// ErrOverQuota, ErrNoMailbox, ErrNoAccount, ErrKeywordLimit, ErrNoSpace.
-func (s *Store) Accept(ctx context.Context, c *Content, targets []Target) ([]Placed, error) {
+// Acceptance is what becomes of a message that is taken over: all of it, or none.
+type Acceptance struct {
+	Targets []Target         // mailboxes that it is filed into
+	Queue   *Queued          // nil when nobody waits for it. Accept gives it its ID, Size and the Numbers of its Deliveries
+	Trace   *Trace           // nil when nobody follows it. Accept gives it its ID
+	Limits  SendLimits       // on what Queue.Account sends: to the Deliveries that are neither Finished nor Here
+	Changes []DeliveryChange // made in the queue with it
+}
+
+// Accept takes one message over: all that a says is one commit. When it returns
+// nil the message is on disk and every later View shows it. It returns where each
+// target is. Errors: ErrOverQuota, ErrNoMailbox, ErrNoAccount, ErrKeywordLimit, ErrNoSpace,
+// ErrSendQuota, ErrTooMany.
+func (s *Store) Accept(ctx context.Context, c *Content, a *Acceptance) ([]Placed, error) {
 	if s.low.Load() {
 		return nil, ErrNoSpace
 	}
-	prepared := make([]filing, len(targets))
-	for i := range targets {
-		var err error
-		if prepared[i], err = s.prepare(c, &targets[i]); err != nil {
-			return nil, err
-		}
+	prepared, err := s.prepareAll(c, a)
+	if err != nil {
+		return nil, err
 	}
-	var filed []filing
-	err := s.updateLogged(ctx, func(t *Tx) error {
-		filed = append(filed[:0], prepared...)
-		for i := range filed {
-			if err := t.assign(&filed[i]); err != nil {
-				return err
-			}
-			if err := t.file(c.id, &filed[i]); err != nil {
-				return err
-			}
-		}
-		head := s.keys.Log().Seal(nil, encodeAccept(filed), ad("accept", uint64(c.id)))
-		// Staging is the last step that can fail. A run of this function that
-		// does not count leaves a record that nothing refers to.
-		ref, err := s.log.Stage(c.sealed, head, now(), s.keys.Epoch())
-		if err != nil {
-			return err
-		}
-		return t.logged(c.id, ref, len(filed))
+	var x accepted
+	err = s.updateLogged(ctx, func(t *Tx) error {
+		x = *prepared
+		x.filed = slices.Clone(prepared.filed)
+		return t.accept(c, &x, a.Limits)
 	})
 	if err != nil {
 		return nil, err
 	}
-	placed := make([]Placed, len(filed))
-	for i, f := range filed {
+	placed := make([]Placed, len(x.filed))
+	for i, f := range x.filed {
 		placed[i] = Placed{f.uidValidity, f.uid, f.modSeq, f.object}
 		s.cache.put(f.account, f.object, c.meta)
 	}
 	return placed, nil
+}
+
+// accept makes the changes of an acceptance, and puts them into the log.
+func (t *Tx) accept(c *Content, x *accepted, l SendLimits) error {
+	at := now()
+	for i := range x.filed {
+		if err := t.assign(&x.filed[i]); err != nil {
+			return err
+		}
+		if err := t.file(c.id, &x.filed[i]); err != nil {
+			return err
+		}
+	}
+	if x.queue != nil && x.queue.Account != 0 {
+		if err := t.spend(x.queue.Account, at, x.queue.recipients(), l); err != nil {
+			return err
+		}
+	}
+	if x.trace != nil {
+		if err := t.putTrace(x.trace); err != nil {
+			return err
+		}
+	}
+	uses, err := t.settle(x)
+	if err != nil {
+		return err
+	}
+	head := t.s.keys.Log().Seal(nil, x.record(), ad("accept", uint64(c.id)))
+	// Staging is the last step that can fail. A run of this function that
+	// does not count leaves a record that nothing refers to.
+	ref, err := t.s.log.Stage(c.sealed, head, at, t.s.keys.Epoch())
+	if err != nil {
+		return err
+	}
+	return t.logged(c.id, ref, len(x.filed)+uses)
+}
+
+// settle makes what an acceptance changes in the queue. It returns how often the queue uses the body.
+func (t *Tx) settle(x *accepted) (uses int, err error) {
+	if x.queue != nil {
+		if err := t.enqueue(x.queue); err != nil {
+			return 0, err
+		}
+		uses = 1
+	}
+	return uses, t.ChangeDeliveries(x.changes)
+}
+
+// prepareAll does what needs no transaction, for all of an acceptance.
+func (s *Store) prepareAll(c *Content, a *Acceptance) (*accepted, error) {
+	x := &accepted{filed: make([]filing, len(a.Targets)), changes: a.Changes}
+	if len(a.Targets) > maxTargets || len(a.Changes) > maxTargets {
+		return nil, fmt.Errorf("%w: %d targets, %d changes in the queue", ErrTooMany, len(a.Targets), len(a.Changes))
+	}
+	for i := range a.Targets {
+		var err error
+		if x.filed[i], err = s.prepare(c, &a.Targets[i]); err != nil {
+			return nil, err
+		}
+	}
+	if q := a.Queue; q != nil && len(q.Deliveries) > 0 {
+		if len(q.Deliveries) > maxDeliveries {
+			return nil, fmt.Errorf("%w: %d deliveries", ErrTooMany, len(q.Deliveries))
+		}
+		q.ID, q.Size = QueueID(c.id), int64(len(q.Prefix))+c.Size()
+		q.key = s.keys.Log().Seal(nil, c.key[:], ad("queue key", uint64(c.id)))
+		for i := range q.Deliveries {
+			q.Deliveries[i].Number = uint16(i)
+		}
+		x.queue = q
+	}
+	if len(x.filed) == 0 && x.queue == nil {
+		return nil, errors.New("storage: a message that is for nobody")
+	}
+	if a.Trace == nil {
+		return x, nil
+	}
+	a.Trace.ID = QueueID(c.id)
+	x.trace = a.Trace
+	return x, x.sealTrace(s)
 }
 
 // prepare does what needs no transaction: sealing and hashing.
@@ -205,6 +272,15 @@ func (t *Tx) place(f *filing, box *Mailbox, c counters) error {
 	f.uid, f.uidValidity = box.UIDNext, box.UIDValidity
 	f.modSeq, f.object = c.modSeq+1, c.object+1
 	return t.thread(f.account, f)
+}
+
+// Room says whether the account may hold size more octets. Errors: ErrOverQuota, ErrNoAccount.
+func (t *Tx) Room(a AccountID, size int64) error {
+	c, err := t.counters(a)
+	if err != nil {
+		return err
+	}
+	return t.room(a, c, size)
 }
 
 // room tells whether the account may hold size more octets.
@@ -283,9 +359,14 @@ func (m *Mailbox) added(p *Placement) {
 	m.count(p.Flags, +1)
 }
 
-// logged makes the index refer to a record and moves the watermark behind it.
-func (t *Tx) logged(id body.ID, ref body.Ref, objects int) error {
-	if err := t.putBody(id, bodyRef{ref, uint32(objects)}); err != nil {
+// logged makes the index refer to a record and moves the watermark behind it. A
+// record that nothing uses is dead from the start.
+func (t *Tx) logged(id body.ID, ref body.Ref, uses int) error {
+	if uses == 0 {
+		if err := t.dead(ref); err != nil {
+			return err
+		}
+	} else if err := t.putBody(id, bodyRef{ref, uint32(uses)}); err != nil {
 		return err
 	}
 	end := ref.End()
@@ -302,133 +383,4 @@ func (t *Tx) watermark() (body.Pos, error) {
 		return body.Pos{}, errRecord
 	}
 	return body.Pos{Segment: binary.LittleEndian.Uint32(v), Offset: binary.LittleEndian.Uint64(v[4:])}, nil
-}
-
-func encodeAccept(filed []filing) []byte {
-	b := []byte{acceptVersion}
-	b = le.AppendUint16(b, uint16(len(filed)))
-	for i := range filed {
-		f := &filed[i]
-		b = le.AppendUint32(b, uint32(f.account))
-		b = le.AppendUint64(b, uint64(f.mailbox))
-		b = le.AppendUint32(b, f.uidValidity)
-		b = le.AppendUint32(b, f.uid)
-		b = le.AppendUint32(b, uint32(f.flags))
-		b = le.AppendUint64(b, uint64(f.modSeq))
-		b = le.AppendUint64(b, uint64(f.object))
-		b = le.AppendUint64(b, uint64(f.thread))
-		b = le.AppendUint32(b, f.size)
-		b = le.AppendUint64(b, uint64(f.date.Unix()))
-		b = putTime(b, f.saved)
-		b = append(b, f.message[:]...)
-		b = le.AppendUint64(b, f.subject)
-		b = le.AppendUint16(b, uint16(len(f.keywords)))
-		for _, k := range f.keywords {
-			b = putString(b, k)
-		}
-		b = putBytes(b, f.key)
-		b = putBytes(b, f.prefix)
-	}
-	return le.AppendUint16(b, 0)
-}
-
-func decodeAccept(b []byte) (filed []filing, err error) {
-	r := openRecord("accept", acceptVersion, b)
-	for n := r.u16(); n > 0 && r.err == nil; n-- {
-		f := filing{
-			account: AccountID(r.u32()), mailbox: MailboxID(r.u64()), uidValidity: r.u32(), uid: r.u32(),
-			flags: Flags(r.u32()), modSeq: ModSeq(r.u64()), object: ObjectID(r.u64()), thread: ObjectID(r.u64()),
-			size: r.u32(), date: r.unix(), saved: r.time(),
-		}
-		copy(f.message[:], r.take(16))
-		f.subject = r.u64()
-		for k := r.u16(); k > 0 && r.err == nil; k-- {
-			f.keywords = append(f.keywords, r.string())
-		}
-		f.key, f.prefix = r.bytes(), r.bytes()
-		filed = append(filed, f)
-	}
-	if deliveries := r.u16(); deliveries != 0 {
-		r.err = errRecord
-	}
-	return filed, r.err
-}
-
-// replay files what the log holds beyond the index: accepted messages whose
-// index change did not reach the disk.
-func (s *Store) replay(ctx context.Context) error {
-	var from body.Pos
-	if err := s.View(ctx, func(t *Tx) (err error) { from, err = t.watermark(); return err }); err != nil {
-		return err
-	}
-	n := 0
-	var failed error
-	err := s.log.Replay(from, func(r *body.Record) error {
-		// With an index from a backup the log may hold IDs of this very boot.
-		s.bodies.Store(max(s.bodies.Load(), uint64(r.ID)))
-		if r.Copied {
-			return nil // compaction's: its first record was replayed long ago
-		}
-		failed = s.replayRecord(ctx, r)
-		n++
-		return failed
-	})
-	if n > 0 {
-		s.logger.Info("replayed messages from the log", "messages", n)
-	}
-	var damage *body.DamageError
-	if failed == nil && errors.As(err, &damage) {
-		s.logger.Error("the log is damaged behind the index: what could be read was filed", "cause", damage)
-		return nil
-	}
-	return err
-}
-
-func (s *Store) replayRecord(ctx context.Context, r *body.Record) error {
-	plain, err := s.keys.Log().Open(nil, r.Head, ad("accept", uint64(r.ID)))
-	if err != nil {
-		return fmt.Errorf("open accept record: %w", err)
-	}
-	filed, err := decodeAccept(plain)
-	if err != nil {
-		return err
-	}
-	return s.Update(ctx, func(t *Tx) error { return t.again(r, filed) })
-}
-
-// again files a record of the log. Done twice it changes nothing.
-func (t *Tx) again(r *body.Record, filed []filing) error {
-	if known, err := t.bodyRef(r.ID); err != nil || known.refs > 0 {
-		return err
-	}
-	objects := 0
-	for i := range filed {
-		f := &filed[i]
-		if _, err := t.keys(f.account); errors.Is(err, ErrNoAccount) {
-			continue // erased since
-		}
-		box, err := t.load(f.account, f.mailbox)
-		if errors.Is(err, ErrNoMailbox) {
-			continue // deleted since
-		}
-		if err != nil {
-			return err
-		}
-		c, err := t.counters(f.account)
-		if err != nil {
-			return err
-		}
-		if f.uid < box.UIDNext || f.object <= c.object {
-			// Its place went to a record before it whose change had failed. This
-			// one may have been acknowledged: it gets another place.
-			if err := t.place(f, box, c); err != nil {
-				return err
-			}
-		}
-		if err := t.file(r.ID, f); err != nil {
-			return err
-		}
-		objects++
-	}
-	return t.logged(r.ID, r.Ref, objects)
 }

@@ -41,7 +41,7 @@ func (s *Store) StageForNothing(t testing.TB, c *Content, target Target) {
 		if err := tx.assign(&f); err != nil {
 			return err
 		}
-		head := s.keys.Log().Seal(nil, encodeAccept([]filing{f}), ad("accept", uint64(c.id)))
+		head := s.keys.Log().Seal(nil, (&accepted{filed: []filing{f}}).record(), ad("accept", uint64(c.id)))
 		if _, err := s.log.Stage(c.sealed, head, now(), s.keys.Epoch()); err != nil {
 			return err
 		}

@@ -29,6 +29,12 @@ import "encoding/binary"
 //	v account mailbox modseq   vanished UID ranges of one change
 //	w account number           sealed application password
 //	x name                     what the store says of itself: format, boot, watermark, last account, last link
+//	y account trace part       sealed part of what became of a message that the account sent; the newest trace first
+//	z account MAC(name)        traces of messages that have the name or the Message-ID
+//	A queued                   sealed message of the queue; it has the number of its body
+//	B queued number            sealed delivery of it
+//	C account day              how much the account has sent; the newest day first
+//	D account MAC(address)     when the account last wrote there
 const (
 	tabAddress   = 'a'
 	tabBody      = 'b'
@@ -54,12 +60,19 @@ const (
 	tabVanished  = 'v'
 	tabPassword  = 'w'
 	tabStore     = 'x'
+	tabTrace     = 'y'
+	tabTraceName = 'z'
+	tabQueued    = 'A'
+	tabDelivery  = 'B'
+	tabSent      = 'C'
+	tabWritten   = 'D'
 )
 
 // accountTables are the tables whose keys begin with an account.
 var accountTables = []byte{
 	tabCounters, tabCard, tabOne, tabGrant, tabHot, tabAccount, tabKeywords, tabLast, tabMailbox, tabName, tabObject,
 	tabDates, tabCopying, tabReap, tabThread, tabSubscribe, tabVanished, tabPassword,
+	tabTrace, tabTraceName, tabSent, tabWritten,
 }
 
 func keyAccount(table byte, a AccountID) []byte {
@@ -97,6 +110,14 @@ func keyOne(a AccountID, kind byte) []byte { return append(keyAccount(tabOne, a)
 func keyBody(id uint64) []byte { return binary.BigEndian.AppendUint64([]byte{tabBody}, id) }
 
 func keySegment(n uint32) []byte { return binary.BigEndian.AppendUint32([]byte{tabSegment}, n) }
+
+func keyQueued(table byte, id QueueID) []byte {
+	return binary.BigEndian.AppendUint64([]byte{table}, uint64(id))
+}
+
+func keyDelivery(id QueueID, number uint16) []byte {
+	return binary.BigEndian.AppendUint16(keyQueued(tabDelivery, id), number)
+}
 
 func keyStore(name string) []byte { return append([]byte{tabStore}, name...) }
 

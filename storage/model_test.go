@@ -20,10 +20,18 @@ func removeFile(t testing.TB, path string) {
 	}
 }
 
-// model is what the store must look like: mailboxes by name, messages in order of UID.
+// model is what the store must look like: mailboxes by name, messages in order of
+// UID, the queue in order of ID.
 type model struct {
 	boxes map[string]*modelBox
+	queue []modelQueued
 	next  int // names bodies
+}
+
+type modelQueued struct {
+	id     storage.QueueID
+	body   string
+	states []int // of the deliveries, -1 for one that is gone
 }
 
 type modelBox struct {
@@ -93,7 +101,7 @@ func play(t *testing.T, octets []byte) {
 		}
 		slices.Sort(names)
 		name, other := names[s.n(len(names))], names[s.n(len(names))]
-		switch s.n(12) {
+		switch s.n(14) {
 		case 0, 1, 2:
 			m.accept(t, d, a, s, name)
 		case 3, 4:
@@ -114,8 +122,13 @@ func play(t *testing.T, octets []byte) {
 				d.Close(t)
 				d = open(t, dir, storage.Limits{VanishedRanges: 7})
 			}
+		case 12:
+			m.send(t, d, a, s, name)
+		case 13:
+			m.deliver(t, d, s)
 		}
 		m.compare(t, d, a, name)
+		m.compareQueue(t, d)
 	}
 	d.Reap(t)
 	for name := range m.boxes {
@@ -134,6 +147,65 @@ func (m *model) accept(t *testing.T, d *disk, a storage.AccountID, s *script, na
 		t.Fatalf("%s: UID %d, want %d", name, placed[0].UID, m.boxes[name].uidNext)
 	}
 	m.boxes[name].add(x)
+}
+
+// send puts a message into the queue, and now and then a copy into a mailbox.
+func (m *model) send(t *testing.T, d *disk, a storage.AccountID, s *script, name string) {
+	m.next++
+	q := modelQueued{body: fmt.Sprintf("body %d %s", m.next, strings.Repeat("y", s.n(200)))}
+	queued := to("x@clinique.test", "y@clinique.test", "z@clinique.test")
+	queued.Deliveries = queued.Deliveries[:1+s.n(3)]
+	x := &storage.Acceptance{Queue: queued, Changes: m.changes(s)}
+	if s.n(2) == 0 {
+		x.Targets = []storage.Target{{Account: a, Mailbox: d.mailbox(t, a, name).ID}}
+		m.boxes[name].add(modelMessage{body: q.body})
+	}
+	d.acceptAll(t, q.body, x)
+	q.id, q.states = queued.ID, make([]int, len(queued.Deliveries))
+	m.queue = append(m.queue, q)
+}
+
+func (m *model) deliver(t *testing.T, d *disk, s *script) { d.change(t, m.changes(s)...) }
+
+// changes makes some in the model of the queue and returns them.
+func (m *model) changes(s *script) (changes []storage.DeliveryChange) {
+	for range s.n(4) {
+		if len(m.queue) == 0 {
+			break
+		}
+		q := &m.queue[s.n(len(m.queue))]
+		i, state := s.n(3), s.n(5)-2 // half of them go
+		c := storage.DeliveryChange{Queue: q.id, Delivery: storage.Delivery{Number: uint16(i), State: storage.DeliveryState(max(0, state))}, Remove: state < 0}
+		changes = append(changes, c)
+		if i < len(q.states) && q.states[i] >= 0 {
+			q.states[i] = max(-1, state)
+		}
+		m.queue = slices.DeleteFunc(m.queue, func(q modelQueued) bool { return slices.Max(q.states) < 0 })
+	}
+	return changes
+}
+
+// compareQueue compares all of the queue.
+func (m *model) compareQueue(t *testing.T, d *disk) {
+	t.Helper()
+	i := 0
+	err := d.View(t.Context(), func(tx *storage.Tx) error {
+		i = 0
+		return tx.Queue(0, func(q *storage.Queued) bool {
+			states := []int{-1, -1, -1}
+			for _, x := range q.Deliveries {
+				states[x.Number] = int(x.State)
+			}
+			if i == len(m.queue) || q.ID != m.queue[i].id || !slices.Equal(states[:len(m.queue[i].states)], m.queue[i].states) {
+				t.Fatalf("message %d of the queue is %v, want %v", i, q, m.queue)
+			}
+			i++
+			return true
+		})
+	})
+	if err != nil || i != len(m.queue) {
+		t.Fatalf("the queue has %d messages, want %d: %v", i, len(m.queue), err)
+	}
 }
 
 // words keeps one order, in which every mailbox learns them too: it is asked for all of them first.
@@ -284,9 +356,17 @@ func (d *disk) checkWhole(t *testing.T, a storage.AccountID, m *model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, stored := d.CountKeys(t, 'o'), d.CountKeys(t, 'b')
-	if objects != len(bodies) || stored != len(bodies) {
-		t.Errorf("%d objects and %d bodies are kept for %d messages", objects, stored, len(bodies))
+	if objects := d.CountKeys(t, 'o'); objects != len(bodies) {
+		t.Errorf("%d objects are kept for %d messages", objects, len(bodies))
+	}
+	for _, q := range m.queue {
+		bodies[q.body] = true
+		if got := d.readQueued(t, q.id); got != q.body {
+			t.Errorf("message %d of the queue is %q, want %q", q.id, got, q.body)
+		}
+	}
+	if stored := d.CountKeys(t, 'b'); stored != len(bodies) {
+		t.Errorf("%d bodies are kept for %d", stored, len(bodies))
 	}
 	if err := d.Verify(t.Context(), func(problem string) { t.Error(problem) }); err != nil {
 		t.Error(err)
@@ -308,7 +388,7 @@ func TestStoreAgainstModel(t *testing.T) {
 }
 
 func FuzzStoreAgainstModel(f *testing.F) {
-	f.Add([]byte("accept, store, expunge, copy, move, rename, create, delete, reopen"))
+	f.Add([]byte("accept, store, expunge, copy, move, rename, create, delete, reopen, send, deliver"))
 	f.Fuzz(func(t *testing.T, octets []byte) {
 		play(t, octets[:min(len(octets), 400)]) // longer ones only repeat themselves
 	})

@@ -115,14 +115,24 @@ func (t *Tx) dropBody(id body.ID) error {
 	if r.refs--; r.refs > 0 {
 		return t.putBody(id, r)
 	}
-	dead, err := getUint64(t, keySegment(r.Segment))
-	if err != nil {
-		return err
-	}
-	if err := putUint64(t.w, keySegment(r.Segment), dead+r.Length); err != nil {
+	if err := t.dead(r.Ref); err != nil {
 		return err
 	}
 	return t.delete(keyBody(uint64(id)))
+}
+
+// dead counts a record that nothing refers to any more. Each time that so much
+// of a segment has died, the keeper looks whether to compact it.
+func (t *Tx) dead(r body.Ref) error {
+	const worth = 16 << 20
+	octets, err := getUint64(t, keySegment(r.Segment))
+	if err != nil {
+		return err
+	}
+	if octets/worth != (octets+r.Length)/worth {
+		t.reap = true
+	}
+	return putUint64(t.w, keySegment(r.Segment), octets+r.Length)
 }
 
 // Body reads one message: the recipient's own prefix, then the octets shared by
@@ -138,17 +148,8 @@ func (s *Store) Open(ctx context.Context, a AccountID, id ObjectID) (*Body, erro
 	if err != nil {
 		return nil, err
 	}
-	// A second look covers the moment in which a compaction moves the body.
-	for try := 0; ; try++ {
-		var o *Object
-		var ref bodyRef
-		err := s.View(ctx, func(t *Tx) (err error) {
-			if o, err = t.Object(a, id); err != nil {
-				return err
-			}
-			ref, err = t.bodyRef(o.body)
-			return err
-		})
+	return s.openBody(ctx, func(t *Tx) (*source, error) {
+		o, err := t.Object(a, id)
 		if err != nil {
 			return nil, err
 		}
@@ -160,12 +161,39 @@ func (s *Store) Open(ctx context.Context, a AccountID, id ObjectID) (*Body, erro
 		if err != nil {
 			return nil, fmt.Errorf("open the prefix of object %d: %w", id, err)
 		}
-		r, err := s.log.Read(ref.Ref, o.body, key)
+		return &source{o.body, *key, prefix}, nil
+	})
+}
+
+// source is what a body is read with.
+type source struct {
+	id     body.ID
+	key    body.Key
+	prefix []byte
+}
+
+// openBody opens the body that find names. A second look covers the moment in
+// which a compaction moves it.
+func (s *Store) openBody(ctx context.Context, find func(*Tx) (*source, error)) (*Body, error) {
+	for try := 0; ; try++ {
+		var src *source
+		var ref bodyRef
+		err := s.View(ctx, func(t *Tx) (err error) {
+			if src, err = find(t); err != nil {
+				return err
+			}
+			ref, err = t.bodyRef(src.id)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.log.Read(ref.Ref, src.id, &src.key)
 		if err == nil {
-			return &Body{prefix, r}, nil
+			return &Body{src.prefix, r}, nil
 		}
 		if try == 1 {
-			return nil, fmt.Errorf("open the body of object %d: %w", id, err)
+			return nil, fmt.Errorf("open a message: %w", err)
 		}
 	}
 }

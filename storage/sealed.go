@@ -23,15 +23,20 @@ const (
 // sealedAD binds a sealed record to its key.
 func sealedAD(key []byte) []byte { return append(ad("record"), key...) }
 
-// putSealed stores a record of the account. ErrNoAccount when the account is
-// gone or going: what comes too late for the erasure stays out.
-func (t *Tx) putSealed(a AccountID, key, record []byte) error {
+// alive returns ErrNoAccount when the account is gone or going: what comes too
+// late for the erasure stays out.
+func (t *Tx) alive(a AccountID) error {
 	v, err := t.Get(keyAccount(tabAccount, a))
-	if err != nil {
-		return err
+	if err == nil && (len(v) < 2 || State(v[1]) == Erasing) {
+		err = ErrNoAccount
 	}
-	if len(v) < 2 || State(v[1]) == Erasing {
-		return ErrNoAccount
+	return err
+}
+
+// putSealed stores a record of the account. ErrNoAccount when it is gone or going.
+func (t *Tx) putSealed(a AccountID, key, record []byte) error {
+	if err := t.alive(a); err != nil {
+		return err
 	}
 	k, err := t.keys(a)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestNoMailIsTakenWhenSpaceRunsOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Accept(t.Context(), c, []storage.Target{{Account: a}}); !errors.Is(err, storage.ErrNoSpace) {
+	if _, err := d.Accept(t.Context(), c, &storage.Acceptance{Targets: []storage.Target{{Account: a}}}); !errors.Is(err, storage.ErrNoSpace) {
 		t.Errorf("with little space: %v", err)
 	}
 	// Making room by deleting still works.
@@ -33,7 +33,7 @@ func TestNoMailIsTakenWhenSpaceRunsOut(t *testing.T) {
 	})
 	free.Store(10 << 20)
 	d.LookAtSpace()
-	if _, err := d.Accept(t.Context(), c, []storage.Target{{Account: a}}); err != nil {
+	if _, err := d.Accept(t.Context(), c, &storage.Acceptance{Targets: []storage.Target{{Account: a}}}); err != nil {
 		t.Errorf("with space again: %v", err)
 	}
 }

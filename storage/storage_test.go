@@ -50,7 +50,7 @@ func (d *disk) accept(t testing.TB, octets string, targets ...storage.Target) []
 	if err != nil {
 		t.Fatal(err)
 	}
-	placed, err := d.Accept(t.Context(), c, targets)
+	placed, err := d.Accept(t.Context(), c, &storage.Acceptance{Targets: targets})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestNothingIsFiledWhenOneTargetRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.Accept(t.Context(), c, []storage.Target{{Account: a}, {Account: b}})
+	_, err = d.Accept(t.Context(), c, &storage.Acceptance{Targets: []storage.Target{{Account: a}, {Account: b}}})
 	if !errors.Is(err, storage.ErrOverQuota) {
 		t.Fatalf("over quota: %v", err)
 	}

@@ -3,8 +3,10 @@ package storage
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"telesphore/storage/body"
 )
@@ -12,8 +14,10 @@ import (
 // Verify reads everything the store holds and reports what does not fit:
 // counters that do not count, placements without an object, objects and bodies with another number
 // of uses than they claim, bodies that cannot be read, credentials that cannot,
-// cards that open an account whose card they are not, or the reverse, aliases that
-// cannot be read or have an account's address. Nothing may change the store meanwhile. The error is that of reading itself.
+// cards that open an account whose card they are not, or the reverse, traces and
+// counters of sent mail that cannot be read, aliases that cannot be read or have an account's address,
+// messages of the queue that cannot be read or lack their deliveries, or the reverse. Nothing may change
+// the store meanwhile. The error is that of reading itself.
 func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
 	v := &verifier{s: s, report: report, bodies: map[body.ID]uint32{}}
 	var accounts []*Account
@@ -36,6 +40,9 @@ func (s *Store) Verify(ctx context.Context, report func(problem string)) error {
 	}
 	if err := s.View(ctx, v.aliases); err != nil {
 		return err
+	}
+	if err := v.queue(ctx); err != nil {
+		return fmt.Errorf("verify the queue: %w", err)
 	}
 	return s.View(ctx, v.bodyRefs)
 }
@@ -66,6 +73,7 @@ func (v *verifier) account(ctx context.Context, a *Account) error {
 			used.Bytes += m.Size
 		}
 		v.credentials(t, a.ID)
+		v.sent(t, a.ID)
 		if err := waitingUses(t, a.ID, uses); err != nil {
 			return err
 		}
@@ -120,6 +128,35 @@ func (v *verifier) credentials(t *Tx, a AccountID) {
 			v.problem("%s of account %d: %v", what, a, err)
 		}
 	}
+}
+
+// sent reads what became of the mail that the account has sent, and how much that was.
+func (v *verifier) sent(t *Tx, a AccountID) {
+	for what, read := range map[string]func() error{
+		"traces": func() error { return t.Traces(a, 0, func(*Trace) bool { return true }) },
+		"names of mail": func() error {
+			return t.eachOf(a, tabTraceName, func(v []byte) error { _, err := parseTracesNamed(v); return err })
+		},
+		"days of mail": func() error { _, err := t.SentDays(a, math.MaxInt); return err },
+		"recipients": func() error {
+			return t.eachOf(a, tabWritten, func(v []byte) error { _, err := parseWrote(v); return err })
+		},
+	} {
+		if err := read(); err != nil {
+			v.problem("%s of account %d: %v", what, a, err)
+		}
+	}
+}
+
+// eachOf calls f for the account's records of a table until f fails.
+func (t *Tx) eachOf(a AccountID, table byte, f func(v []byte) error) error {
+	var failed error
+	lo := keyAccount(table, a)
+	err := t.Scan(lo, after(lo), func(_, v []byte) bool {
+		failed = f(v)
+		return failed == nil
+	})
+	return errors.Join(err, failed)
 }
 
 // cards compares the cards of accounts with the accounts of cards.

@@ -3,7 +3,8 @@ package storage
 import "sync"
 
 // Topic names what a watcher waits for: any change of an account (Mailbox 0),
-// those of its own record (OfRecord), or those of one mailbox.
+// those of its own record (OfRecord), or those of one mailbox. That of account 0
+// is the queue (OfQueue).
 type Topic struct {
 	Account AccountID
 	Mailbox MailboxID
@@ -11,6 +12,10 @@ type Topic struct {
 
 // OfRecord stands in a Topic for the account's state and credentials. No mailbox has this ID.
 const OfRecord MailboxID = 1
+
+// OfTraces stands in a Topic for what became of the mail that the account has
+// sent. No mailbox has this ID.
+const OfTraces MailboxID = 3
 
 // watchers holds who waits for what.
 type watchers struct {

@@ -17,17 +17,31 @@ import (
 // Only the pinned issuers count: what else the client sends, and what addresses
 // its certificate names, is the word of a stranger.
 func (a *Anchors) Evaluate(ctx context.Context, leaf *x509.Certificate) (*Issuer, error) {
+	return a.evaluate(ctx, leaf, func(*Issuer) bool { return true }, x509.ExtKeyUsageClientAuth)
+}
+
+// EvaluatePeer is Evaluate for the server of another operator: its certificate is
+// an organisation's. It may be for clients or for servers, as operators prove
+// themselves with one certificate in both directions. Whose mail it carries is for
+// [WhiteList.Covers] to say.
+func (a *Anchors) EvaluatePeer(ctx context.Context, leaf *x509.Certificate) (*Issuer, error) {
+	return a.evaluate(ctx, leaf, func(i *Issuer) bool { return i.Organisation },
+		x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth)
+}
+
+// evaluate looks at the issuers that count; the certificate must be for one of purposes.
+func (a *Anchors) evaluate(ctx context.Context, leaf *x509.Certificate, counts func(*Issuer) bool, purposes ...x509.ExtKeyUsage) (*Issuer, error) {
 	if a == nil || leaf == nil {
 		return nil, ErrUnknownIssuer
 	}
 	refused := ErrUnknownIssuer
 	for _, p := range a.pinned {
 		// Authorities of one name and several keys exist: the signature decides.
-		if !bytes.Equal(p.cert.RawSubject, leaf.RawIssuer) || leaf.CheckSignatureFrom(p.cert) != nil {
+		if !counts(&p.issuer) || !bytes.Equal(p.cert.RawSubject, leaf.RawIssuer) || leaf.CheckSignatureFrom(p.cert) != nil {
 			continue
 		}
 		now := time.Now()
-		if err := p.check(leaf, now); err != nil {
+		if err := p.check(leaf, now, purposes); err != nil {
 			refused = err // another certificate of the same key may be good
 			continue
 		}
@@ -40,7 +54,7 @@ func (a *Anchors) Evaluate(ctx context.Context, leaf *x509.Certificate) (*Issuer
 }
 
 // check tells what is wrong with a certificate that p has signed, but for revocation.
-func (p *pinned) check(leaf *x509.Certificate, now time.Time) error {
+func (p *pinned) check(leaf *x509.Certificate, now time.Time, purposes []x509.ExtKeyUsage) error {
 	switch {
 	case now.After(leaf.NotAfter):
 		return fmt.Errorf("%w on %v", ErrExpired, leaf.NotAfter)
@@ -51,13 +65,13 @@ func (p *pinned) check(leaf *x509.Certificate, now time.Time) error {
 	case now.Before(p.cert.NotBefore):
 		return fmt.Errorf("%w: its issuer is from %v", ErrNotYetValid, p.cert.NotBefore)
 	}
-	if err := usage(leaf); err != nil {
+	if err := usage(leaf, purposes); err != nil {
 		return err
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(p.cert)
 	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: roots, CurrentTime: now, KeyUsages: purposes,
 	})
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
 		return fmt.Errorf("%w: %w", ErrUnknownIssuer, err)
@@ -68,19 +82,19 @@ func (p *pinned) check(leaf *x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// usage refuses what is not for logging in. A card holds a second certificate,
+// usage refuses what is not for one of purposes. A card holds a second certificate,
 // for signing documents: it has contentCommitment and no digitalSignature (RFC
 // 5280 section 4.2.1.3), and its PIN must never be asked for a log-in.
-func usage(leaf *x509.Certificate) error {
-	clientAuth := slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+func usage(leaf *x509.Certificate, purposes []x509.ExtKeyUsage) error {
+	named := slices.ContainsFunc(leaf.ExtKeyUsage, func(u x509.ExtKeyUsage) bool { return slices.Contains(purposes, u) })
 	switch {
 	case leaf.IsCA:
 		return fmt.Errorf("%w: it is an authority's", ErrUsage)
 	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		return fmt.Errorf("%w: no digitalSignature", ErrUsage)
-	case !clientAuth && len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) > 0:
-		return fmt.Errorf("%w: no clientAuth among its purposes", ErrUsage)
-	case !clientAuth && leaf.KeyUsage&x509.KeyUsageContentCommitment != 0:
+	case !named && len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) > 0:
+		return fmt.Errorf("%w: its purposes are others", ErrUsage)
+	case !named && leaf.KeyUsage&x509.KeyUsageContentCommitment != 0:
 		return fmt.Errorf("%w: for signing documents", ErrUsage)
 	}
 	return nil

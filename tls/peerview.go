@@ -31,6 +31,25 @@ func (w *WhiteList) Covers(domain string, leaf *x509.Certificate) bool {
 	return err == nil && carries(w.operators(domain), name)
 }
 
+// Named reports whether leaf is named for any domain. That leaf is genuine is for
+// the caller to know.
+func (w *WhiteList) Named(leaf *x509.Certificate) bool {
+	if w == nil {
+		return false
+	}
+	name, err := SubjectOf(leaf)
+	l := w.state().list
+	if err != nil || l == nil {
+		return false
+	}
+	for _, operators := range l.domains {
+		if carries(operators, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Left says when a domain left the trust space: the date of the first list
 // without it. Not so for one that is in the list, or never was.
 func (w *WhiteList) Left(domain string) (time.Time, bool) {

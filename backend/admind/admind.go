@@ -41,6 +41,7 @@ import (
 
 	"telesphore/backend"
 	"telesphore/backend/auth"
+	"telesphore/backend/queue"
 	"telesphore/storage"
 	"telesphore/tls"
 )
@@ -70,6 +71,7 @@ type Server struct {
 	Log     *slog.Logger
 
 	WhiteList *tls.WhiteList // of the trust space; nil for none
+	Queue     *queue.Runner  // works the queue off; nil for nobody
 
 	mu      sync.Mutex            // guards what follows
 	closing bool                  // Shutdown was called

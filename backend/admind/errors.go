@@ -51,8 +51,12 @@ const (
 	BadAppPassword    Code = "bad_app_password" // a name, doors or a life that are not allowed
 	Off               Code = "off"              // the server's configuration switches it off
 
+	NoSuchMessage Code = "no_such_message" // the account has sent no such message, or it was too long ago
+
 	BadWhiteList Code = "bad_white_list" // it cannot be read, or is refused
 	HeldBack     Code = "held_back"      // it waits to be accepted
+
+	NotQueued Code = "not_queued" // no such message is in the queue
 )
 
 // Error is how a request failed.
@@ -87,6 +91,7 @@ var (
 	errAliasState  = errors.New("admind: unknown state of an alias")
 	errPostmaster  = errors.New("admind: postmaster hears everybody")
 	errNoChange    = errors.New("admind: nothing to change")
+	errLast        = errors.New("admind: negative number of messages")
 	errWhichGrant  = errors.New("admind: neither one grant nor all")
 )
 
@@ -98,7 +103,7 @@ type phrase struct {
 
 // phrases tell people what to do next; the first whose cause matches counts.
 func phrases() []phrase {
-	return slices.Concat(requestPhrases(), accountPhrases(), aliasPhrases(), credentialPhrases(), whiteListPhrases())
+	return slices.Concat(requestPhrases(), accountPhrases(), aliasPhrases(), credentialPhrases(), whiteListPhrases(), queuePhrases())
 }
 
 func requestPhrases() []phrase {
@@ -114,6 +119,8 @@ func requestPhrases() []phrase {
 		{errNetwork, Error{BadRequest, "this is no network: write it like 192.0.2.0/24 or 2001:db8::/64"}},
 		{errIdentity, Error{BadRequest, fmt.Sprintf("the identity of a card has at most %d octets of UTF-8 and no control characters", maxIdentity)}},
 		{errWhichGrant, Error{BadRequest, "name one grant, or say that all are meant"}},
+		{errLast, Error{BadRequest, "a number of messages cannot be negative"}},
+		{storage.ErrNoTrace, Error{NoSuchMessage, "the account has sent no message of this name or Message-ID, or it was too long ago"}},
 		{context.DeadlineExceeded, Error{TimedOut, "the server took too long: look whether the change was made before trying again"}},
 	}
 }

@@ -56,9 +56,18 @@ func operations() map[Op]operation {
 		AliasChange: {run: (*Server).changeAlias},
 		AliasDelete: {run: (*Server).deleteAlias},
 
+		MessageTrace: {run: (*Server).traceMessage, reads: true},
+
 		WhiteListShow:    {run: (*Server).showWhiteList, free: true, reads: true},
 		WhiteListCheck:   {run: (*Server).checkDomain, free: true, reads: true},
 		WhiteListRefresh: {run: (*Server).refreshWhiteList, free: true},
+
+		QueueList:    {run: (*Server).listQueue, free: true, reads: true},
+		QueueShow:    {run: (*Server).showQueued, free: true, reads: true},
+		QueueRetry:   {run: (*Server).retryQueued, free: true},
+		QueueHold:    {run: (*Server).holdQueued, free: true},
+		QueueRelease: {run: (*Server).releaseQueued, free: true},
+		QueueDrop:    {run: (*Server).dropQueued, free: true},
 
 		GrantList:   {run: (*Server).listGrants, reads: true},
 		GrantRevoke: {run: (*Server).revokeGrant},

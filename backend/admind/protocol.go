@@ -52,6 +52,11 @@ const (
 	AppPasswordRemove Op = "app_password.remove" // address app_password.id
 )
 
+// MessageTrace tells what became of mail that the account has sent: address
+// [message.name]; answers trace. Without message.name it is the last ones, without
+// their recipients: address [message.last]; answers traces.
+const MessageTrace Op = "message.trace"
+
 // The operations on the white list of the trust space.
 const (
 	WhiteListShow    Op = "whitelist.show"    // answers white_list
@@ -75,6 +80,8 @@ type Request struct {
 	Grant       GrantRequest       `json:"grant,omitzero"`
 	AppPassword AppPasswordRequest `json:"app_password,omitzero"`
 	WhiteList   WhiteListRequest   `json:"white_list,omitzero"`
+	Queue       QueueRequest       `json:"queue,omitzero"`
+	Message     MessageRequest     `json:"message,omitzero"`
 }
 
 // AliasRequest is what an operation on aliases needs.
@@ -122,7 +129,7 @@ type Response struct {
 	Accounts     []Account     `json:"accounts,omitempty"`
 	Alias        *Alias        `json:"alias,omitempty"`
 	Aliases      []Alias       `json:"aliases,omitempty"`
-	More         bool          `json:"more,omitempty"` // ask again with the last alias's address: the list goes on
+	More         bool          `json:"more,omitempty"` // ask again with the last alias's address, or message's ID: the list goes on
 	Cards        []Card        `json:"cards,omitempty"`
 	Certificate  *Certificate  `json:"certificate,omitempty"`
 	Lists        []List        `json:"lists,omitempty"`
@@ -132,6 +139,10 @@ type Response struct {
 	AppPasswords []AppPassword `json:"app_passwords,omitempty"`
 	WhiteList    *WhiteList    `json:"white_list,omitempty"`
 	Peer         *Peer         `json:"peer,omitempty"`
+	Queue        []Queued      `json:"queue,omitempty"`
+	Count        int           `json:"count,omitempty"` // of deliveries that an operation on the queue changed
+	Trace        *Trace        `json:"trace,omitempty"`
+	Traces       []Trace       `json:"traces,omitempty"`
 	Next         uint32        `json:"next,omitempty"`     // ask again with after = next: the list goes on
 	Password     string        `json:"password,omitempty"` // what the server made, told this once
 	Error        *Error        `json:"error,omitempty"`

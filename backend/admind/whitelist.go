@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"telesphore/backend"
@@ -19,18 +18,17 @@ type WhiteListRequest struct {
 
 // WhiteList is the list of the trust space.
 type WhiteList struct {
-	Source     string           `json:"source,omitempty"`     // file or URL; absent when the configuration names none
-	Generated  time.Time        `json:"generated,omitzero"`   // date of the list in use; absent while there is none
-	Age        int64            `json:"age,omitempty"`        // of the list in use, in seconds
-	Old        bool             `json:"old,omitempty"`        // older than the configuration allows
-	Taken      time.Time        `json:"taken,omitzero"`       // when it was taken over
-	Looked     time.Time        `json:"looked,omitzero"`      // last look that found nothing wrong, since the start
-	Domains    int              `json:"domains"`              // in the list
-	Ignored    int              `json:"ignored,omitempty"`    // entries that cannot be used
-	Last       *WhiteListChange `json:"last,omitempty"`       // what the list in use has otherwise than the one before
-	Held       *WhiteListChange `json:"held,omitempty"`       // what the list would change that waits to be accepted
-	Problem    string           `json:"problem,omitempty"`    // what the last look found wrong
-	Configured []string         `json:"configured,omitempty"` // domains of the configuration, in the trust space too
+	Source    string           `json:"source,omitempty"`   // file or URL; absent when the configuration names none
+	Generated time.Time        `json:"generated,omitzero"` // date of the list in use; absent while there is none
+	Age       int64            `json:"age,omitempty"`      // of the list in use, in seconds
+	Old       bool             `json:"old,omitempty"`      // older than the configuration allows
+	Taken     time.Time        `json:"taken,omitzero"`     // when it was taken over
+	Looked    time.Time        `json:"looked,omitzero"`    // last look that found nothing wrong, since the start
+	Domains   int              `json:"domains"`            // in the list
+	Ignored   int              `json:"ignored,omitempty"`  // entries that cannot be used
+	Last      *WhiteListChange `json:"last,omitempty"`     // what the list in use has otherwise than the one before
+	Held      *WhiteListChange `json:"held,omitempty"`     // what the list would change that waits to be accepted
+	Problem   string           `json:"problem,omitempty"`  // what the last look found wrong
 }
 
 // WhiteListChange is what one list has otherwise than the one before.
@@ -44,13 +42,12 @@ type WhiteListChange struct {
 
 // Peer is what is known of another operator's domain.
 type Peer struct {
-	Domain     string     `json:"domain"`
-	Trusted    bool       `json:"trusted"`              // in the trust space
-	Listed     bool       `json:"listed"`               // by the white list
-	Configured bool       `json:"configured,omitempty"` // by the configuration
-	Since      time.Time  `json:"since,omitzero"`       // date of the first list that had it
-	Left       time.Time  `json:"left,omitzero"`        // date of the first list without it
-	Operators  []Operator `json:"operators,omitempty"`
+	Domain    string     `json:"domain"`
+	Trusted   bool       `json:"trusted"`        // in the trust space
+	Listed    bool       `json:"listed"`         // by the white list
+	Since     time.Time  `json:"since,omitzero"` // date of the first list that had it
+	Left      time.Time  `json:"left,omitzero"`  // date of the first list without it
+	Operators []Operator `json:"operators,omitempty"`
 }
 
 // Operator is one that may carry the mail of a domain.
@@ -83,7 +80,6 @@ func (s *Server) showWhiteList(context.Context, *call) (*Response, error) {
 	p := &WhiteList{
 		Source: status.Source, Generated: utc(status.Generated), Old: status.Old, Taken: utc(status.Taken), Looked: utc(status.Looked),
 		Domains: status.Domains, Ignored: status.Ignored, Last: publicChange(status.Last), Held: publicChange(status.Held),
-		Configured: s.Router.TrustSpace,
 	}
 	if !status.Generated.IsZero() {
 		p.Age = max(0, int64(time.Since(status.Generated)/time.Second))
@@ -107,10 +103,6 @@ func (s *Server) checkDomain(_ context.Context, c *call) (*Response, error) {
 		return nil, errDomain
 	}
 	p := &Peer{Domain: name, Trusted: s.Router.Zone(name) == backend.Trusted}
-	p.Configured = slices.ContainsFunc(s.Router.TrustSpace, func(d string) bool {
-		one, err := backend.ParseDomain(d)
-		return err == nil && one == name
-	})
 	if left, gone := s.WhiteList.Left(name); gone {
 		p.Left = utc(left)
 	}

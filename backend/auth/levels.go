@@ -69,19 +69,24 @@ func (a Action) String() string {
 	return "unknown action"
 }
 
+// Need is the level that an account with that primary address needs to do something.
+func (a *Authenticator) Need(address string, what Action) int {
+	l := a.Policy.of(address)
+	switch what {
+	case Read:
+		return l.Read
+	case TrustSpace:
+		return l.TrustSpace
+	case Credentials:
+		return l.Credentials
+	}
+	return LevelCard
+}
+
 // Allow says whether who may do something. The error is a *Refusal with TooWeak.
 func (a *Authenticator) Allow(ctx context.Context, who *Principal, what Action) error {
 	a.start()
-	l := a.Policy.of(who.Address)
-	need := LevelCard
-	switch what {
-	case Read:
-		need = l.Read
-	case TrustSpace:
-		need = l.TrustSpace
-	case Credentials:
-		need = l.Credentials
-	}
+	need := a.Need(who.Address, what)
 	if who.Level >= need {
 		return nil
 	}

@@ -6,6 +6,7 @@
 package dkim
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -42,9 +43,10 @@ type signingKey struct {
 }
 
 // Open reads the keys. Several of one domain sign side by side (RSA for everybody,
-// Ed25519 for who knows it).
+// Ed25519 for who knows it). Errors wrap ErrKey, ErrMode or those of reading a file. A nil logger is
+// slog.Default().
 func Open(keys []Key, logger *slog.Logger) (*Signer, error) {
-	s := &Signer{logger: logger, keys: make(map[string][]signingKey)}
+	s := &Signer{logger: cmp.Or(logger, slog.Default()), keys: make(map[string][]signingKey)}
 	for _, k := range keys {
 		key, err := read(k)
 		if err != nil {

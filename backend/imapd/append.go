@@ -177,7 +177,7 @@ func (s *session) file(ctx context.Context, octets []byte, target *storage.Targe
 	if err != nil {
 		return nil, fmt.Errorf("seal message: %w", err)
 	}
-	placed, err := s.srv.Store.Accept(ctx, content, []storage.Target{*target})
+	placed, err := s.srv.Store.Accept(ctx, content, &storage.Acceptance{Targets: []storage.Target{*target}})
 	if err != nil {
 		return nil, fmt.Errorf("file message: %w", err)
 	}

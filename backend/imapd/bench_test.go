@@ -182,7 +182,7 @@ func BenchmarkAppend(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := l.Store.Accept(b.Context(), content, []storage.Target{{Account: l.account, InternalDate: start}}); err != nil {
+		if _, err := l.Store.Accept(b.Context(), content, &storage.Acceptance{Targets: []storage.Target{{Account: l.account, InternalDate: start}}}); err != nil {
 			b.Fatal(err)
 		}
 		direct += time.Since(start)

@@ -88,7 +88,7 @@ func (f *testInbox) fileUnseen(octets string, change ...func(*storage.Target)) s
 	for _, c := range change {
 		c(&target)
 	}
-	placed, err := f.Store.Accept(f.t.Context(), content, []storage.Target{target})
+	placed, err := f.Store.Accept(f.t.Context(), content, &storage.Acceptance{Targets: []storage.Target{target}})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package notify_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"mime"
@@ -16,6 +15,7 @@ import (
 	"telesphore/backend"
 	"telesphore/backend/auth"
 	"telesphore/backend/notify"
+	"telesphore/storage"
 )
 
 const (
@@ -40,33 +40,18 @@ func newNotice(kind auth.Kind, lang string) *auth.Notice {
 }
 
 // outside returns the mail that a notice makes for the contact address.
-func outside(t *testing.T, notice *auth.Notice) string {
+func outside(t *testing.T, router *backend.Router, notice *auth.Notice) string {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	sent := make(chan string, 1)
-	n := &notify.Notifier{
-		Router: &backend.Router{}, From: "postmaster@hopital.test", Logger: quiet(),
-		Send: func(_ context.Context, from, to string, octets []byte) error {
-			if from != "" || to != notice.Contact {
-				t.Errorf("envelope from %q to %q", from, to)
-			}
-			sent <- string(octets)
-			return nil
-		},
-	}
-	if !isCode(notice.Kind) {
-		n.Router = newRouter(t)
-	}
-	if err := n.Notice(ctx, notice); err != nil {
+	n := &notify.Notifier{Router: router, Logger: quiet()}
+	if err := n.Notice(t.Context(), notice); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() { defer close(done); n.Run(ctx) }()
-	octets := <-sent
-	cancel()
-	<-done
-	return octets
+	all := queued(t, router.Store)
+	q := all[len(all)-1]
+	if q.From != "" || q.Priority != storage.Urgent || len(q.Deliveries) != 1 || q.Deliveries[0].Address != notice.Contact {
+		t.Errorf("envelope %+v", q)
+	}
+	return octets(t, router.Store, q.ID)
 }
 
 // read parses a mail and returns its header and its decoded body.
@@ -96,9 +81,10 @@ func read(t *testing.T, octets string) (mail.Header, string) {
 }
 
 func TestEveryKindInEveryLanguage(t *testing.T) {
+	router := newRouter(t)
 	for kind := auth.LogInCode; kind <= auth.AppPasswordRemoved; kind++ {
 		for _, lang := range []string{"fr", "en"} {
-			header, body := read(t, outside(t, newNotice(kind, lang)))
+			header, body := read(t, outside(t, router, newNotice(kind, lang)))
 			for name, want := range map[string]string{
 				"From": "postmaster@hopital.test", "To": contact, "Date": "Mon, 02 Nov 2026 10:04:00 +0100",
 				"Auto-Submitted": "auto-generated", "Content-Language": lang, "Mime-Version": "1.0",
@@ -143,6 +129,7 @@ func facts(kind auth.Kind) []string {
 }
 
 func TestOnlyTheCodeLooksLikeACode(t *testing.T) {
+	router := newRouter(t)
 	for _, kind := range []auth.Kind{auth.LogInCode, auth.ContactCode} {
 		for _, lang := range []string{"fr", "en"} {
 			for _, c := range []struct{ address, remote, code string }{
@@ -158,7 +145,7 @@ func TestOnlyTheCodeLooksLikeACode(t *testing.T) {
 				if c.remote != "" {
 					notice.Remote = netip.MustParseAddr(c.remote)
 				}
-				header, body := read(t, outside(t, notice))
+				header, body := read(t, outside(t, router, notice))
 				if got := run.FindAllString(body, -1); len(got) != 1 || got[0] != c.code {
 					t.Errorf("%s: runs of digits %q in\n%s", c.address, got, body)
 				}
@@ -182,11 +169,12 @@ func TestOnlyTheCodeLooksLikeACode(t *testing.T) {
 }
 
 func TestNamesMakeNoHeadersAndNoLines(t *testing.T) {
+	router := newRouter(t)
 	for _, evil := range []string{"x\r\nBcc: y@evil.test\r\n\r\nz", "x\n\nBcc: y", "x\rBcc: y", "x\u2028Bcc: y", "a\x00b\x1b[2Jc\u202ed\xff", "{account}{code}", strings.Repeat("é", 5000)} {
 		for _, kind := range []auth.Kind{auth.CardLinked, auth.AppPasswordMade} {
 			notice := newNotice(kind, "fr")
 			notice.Card, notice.Name, notice.Proto = evil, evil, "imap\r\nBcc: y"
-			header, body := read(t, outside(t, notice))
+			header, body := read(t, outside(t, router, notice))
 			if header.Get("Bcc") != "" || len(header) != 10 {
 				t.Errorf("%q: header %v", evil, header)
 			}

@@ -4,22 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
+	"io/fs"
 	"log/slog"
-	"net"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/emersion/go-smtp"
 
 	"telesphore/backend"
 	"telesphore/backend/auth"
 	"telesphore/backend/notify"
-	"telesphore/backend/relay"
+	"telesphore/storage"
+	"telesphore/storage/body"
 	"telesphore/storage/storagetest"
 )
 
@@ -28,75 +25,71 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func newRouter(t *testing.T) *backend.Router {
 	s := storagetest.New(t)
 	storagetest.Account(t, s, "", account)
-	return &backend.Router{Store: s, Domains: []string{"hopital.test"}}
+	return &backend.Router{Store: s, Domains: []string{"hopital.test"}, Outside: []string{"perso.test"}}
 }
 
-// sink is a server that hands its mail to a channel.
-type sink chan string
+// queued are the messages of the store's queue.
+func queued(t *testing.T, s *storage.Store) (all []*storage.Queued) {
+	t.Helper()
+	err := s.View(t.Context(), func(tx *storage.Tx) error {
+		return tx.Queue(0, func(q *storage.Queued) bool { all = append(all, q); return true })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
 
-func (s sink) NewSession(*smtp.Conn) (smtp.Session, error) { return s, nil }
-func (s sink) Reset()                                      {}
-func (s sink) Logout() error                               { return nil }
-func (s sink) Mail(from string, _ *smtp.MailOptions) error { return nil }
-func (s sink) Rcpt(to string, _ *smtp.RcptOptions) error   { return nil }
-func (s sink) Data(r io.Reader) error {
-	octets, err := io.ReadAll(r)
-	s <- string(octets)
-	return err
+// octets reads a message of the queue.
+func octets(t *testing.T, s *storage.Store, id storage.QueueID) string {
+	t.Helper()
+	b, err := s.OpenQueued(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	octets := make([]byte, b.Size())
+	if _, err := b.ReadAt(octets, 0); err != nil {
+		t.Fatal(err)
+	}
+	return string(octets)
+}
+
+// inbox are the messages in the account's mailbox.
+func inbox(t *testing.T, r *backend.Router) []string {
+	t.Helper()
+	ids, err := r.Resolve(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return storagetest.Inbox(t, r.Store, ids[0])
 }
 
 func TestNoticeGoesToMailboxAndContact(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := make(sink, 10)
-	server := smtp.NewServer(got)
-	go server.Serve(ln)
-	t.Cleanup(func() { server.Close(); ln.Close() })
-	out := &relay.Relay{
-		Hostname: "mail.hopital.test", Logger: quiet(),
-		Routes: []relay.Route{{Domain: "perso.test", Host: ln.Addr().String(), Security: relay.None}},
-	}
 	var log bytes.Buffer
 	router := newRouter(t)
-	n := &notify.Notifier{
-		Router: router, Send: out.Send, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-		Reach: out.Reaches,
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan struct{})
-	go func() { defer close(done); n.Run(ctx) }()
-
-	if err := n.Notice(ctx, newNotice(auth.LogInCode, "en")); err != nil {
+	n := &notify.Notifier{Router: router, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "en")); err != nil {
 		t.Fatal(err)
 	}
-	if _, body := read(t, <-got); !strings.Contains(body, code) {
+	if err := n.Notice(t.Context(), newNotice(auth.CardLinked, "fr")); err != nil {
+		t.Fatal(err)
+	}
+	out := queued(t, router.Store)
+	if len(out) != 2 {
+		t.Fatalf("%d messages in the queue, want the code and the notice", len(out))
+	}
+	if _, body := read(t, octets(t, router.Store, out[0].ID)); !strings.Contains(body, code) {
 		t.Errorf("no code in the mail:\n%s", body)
 	}
-	if err := n.Notice(ctx, newNotice(auth.CardLinked, "fr")); err != nil {
-		t.Fatal(err)
-	}
-	if header, _ := read(t, <-got); header.Get("To") != contact {
+	if header, _ := read(t, octets(t, router.Store, out[1].ID)); header.Get("To") != contact {
 		t.Errorf("To %q, want %q", header.Get("To"), contact)
 	}
-	elsewhere := newNotice(auth.LogInCode, "en")
-	elsewhere.Contact = "medecin@ferme.test"
-	if err := n.Notice(ctx, elsewhere); !errors.Is(err, notify.ErrNoRoute) {
-		t.Errorf("code to a domain without route: %v, want ErrNoRoute", err)
+	in := inbox(t, router)
+	if len(in) != 1 || !strings.HasPrefix(in[0], "Return-Path: <>\r\n") {
+		t.Fatalf("INBOX has %q, want the notice about the card and no code", in)
 	}
-	cancel()
-	<-done
-	ids, err := router.Resolve(t.Context(), account)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inbox := storagetest.Inbox(t, router.Store, ids[0])
-	if len(inbox) != 1 || !strings.HasPrefix(inbox[0], "Return-Path: <>\r\n") {
-		t.Fatalf("INBOX has %q, want the notice about the card and no code", inbox)
-	}
-	if header, body := read(t, inbox[0]); header.Get("To") != account || !strings.Contains(body, "Une carte ouvre désormais") {
+	if header, body := read(t, in[0]); header.Get("To") != account || !strings.Contains(body, "Une carte ouvre désormais") {
 		t.Errorf("notice to %q:\n%s", header.Get("To"), body)
 	}
 	if s := log.String(); strings.Contains(s, code) || strings.Contains(s, "perso") || !strings.Contains(s, account) {
@@ -104,165 +97,61 @@ func TestNoticeGoesToMailboxAndContact(t *testing.T) {
 	}
 }
 
-// refusal is an error that says whether to try again.
-type refusal bool
-
-func (r refusal) Error() string   { return fmt.Sprintf("refused, permanent: %t", bool(r)) }
-func (r refusal) Permanent() bool { return bool(r) }
-
-// attempts runs a notifier in a bubble over what becomes of each attempt at one code
-// mail, nil at last, and returns when each was made.
-func attempts(t *testing.T, life time.Duration, outcome func(try int) error) (at []time.Duration) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		n := &notify.Notifier{
-			From: "postmaster@hopital.test", Logger: quiet(), Retries: 4, Backoff: time.Second,
-			Send: func(context.Context, string, string, []byte) error {
-				at = append(at, time.Since(begin))
-				return outcome(len(at))
-			},
-		}
-		n.Router = &backend.Router{}
-		notice := newNotice(auth.LogInCode, "en")
-		notice.Life = life
-		if err := n.Notice(t.Context(), notice); err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		n.Run(ctx)
-	})
-	return at
-}
-
-func TestRetries(t *testing.T) {
-	temporary := func(int) error { return fmt.Errorf("send: %w", refusal(false)) }
-	for name, c := range map[string]struct {
-		life    time.Duration
-		outcome func(try int) error
-		want    string
-	}{
-		"sent at once":             {time.Minute, func(int) error { return nil }, "[0s]"},
-		"sent at the third":        {time.Minute, func(try int) error { return map[bool]error{true: refusal(false)}[try < 3] }, "[0s 1s 3s]"},
-		"never possible":           {time.Minute, temporary, "[0s 1s 3s 7s 15s]"},
-		"not beyond the code":      {10 * time.Second, temporary, "[0s 1s 3s 7s]"},
-		"not after a hard refusal": {time.Minute, func(int) error { return fmt.Errorf("send: %w", refusal(true)) }, "[0s]"},
-	} {
-		if got := fmt.Sprint(attempts(t, c.life, c.outcome)); got != c.want {
-			t.Errorf("%s: attempts at %s, want %s", name, got, c.want)
-		}
-	}
-}
-
-func TestFullQueue(t *testing.T) {
-	n := &notify.Notifier{
-		Router: newRouter(t), Queue: 2, Logger: quiet(),
-		Send: func(context.Context, string, string, []byte) error { return nil },
-	}
-	for i, c := range []struct {
-		kind auth.Kind
-		want error
-	}{
-		{auth.CardLinked, nil},
-		{auth.CardLinked, nil},
-		{auth.CardLinked, notify.ErrFull}, // outside; the mailbox has it
-		{auth.LogInCode, nil},             // codes are counted apart
-		{auth.LogInCode, nil},
-		{auth.LogInCode, notify.ErrFull},
-	} {
-		if err := n.Notice(t.Context(), newNotice(c.kind, "en")); !errors.Is(err, c.want) {
-			t.Errorf("notice %d: %v, want %v", i, err, c.want)
-		}
-	}
-}
-
-func TestCodesGoFirst(t *testing.T) {
+// A code waits no longer than it lives, other notices as long as any mail; nobody is told what
+// becomes of them.
+func TestLifeInTheQueue(t *testing.T) {
 	router := newRouter(t)
-	var mu sync.Mutex
-	var order []string
-	both, all := make(chan struct{}), make(chan struct{})
-	n := &notify.Notifier{
-		Router: router, Workers: 2, Logger: quiet(),
-		Send: func(_ context.Context, _, _ string, octets []byte) error {
-			kind := "notice"
-			if bytes.Contains(octets, []byte(code)) {
-				kind = "code"
-			}
-			mu.Lock()
-			order = append(order, kind)
-			switch len(order) {
-			case 2:
-				close(both)
-			case 22:
-				close(all)
-			}
-			mu.Unlock()
-			<-both // nobody goes on before each worker has taken its first mail
-			return nil
-		},
-	}
-	for range 20 {
-		if err := n.Notice(t.Context(), newNotice(auth.NewNetwork, "en")); err != nil {
+	n := &notify.Notifier{Router: router, Logger: quiet()}
+	for _, kind := range []auth.Kind{auth.LogInCode, auth.ContactCode, auth.NewNetwork} {
+		if err := n.Notice(t.Context(), newNotice(kind, "fr")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for range 2 {
-		if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "en")); err != nil {
-			t.Fatal(err)
+	for i, want := range []time.Duration{10 * time.Minute, 10 * time.Minute, 5 * 24 * time.Hour} {
+		q := queued(t, router.Store)[i]
+		if life := q.Expires.Sub(q.Arrived); life != want {
+			t.Errorf("mail %d lives %s, want %s", i, life, want)
 		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); n.Run(ctx) }()
-	<-all
-	cancel()
-	<-done
-	// Both workers take a code before anything else.
-	if fmt.Sprint(order[:2]) != "[code code]" {
-		t.Errorf("sent in the order %v", order)
+		if q.Priority != storage.Urgent || q.From != "" || q.Account != 0 || q.Deliveries[0].Notify != storage.NotifyNever {
+			t.Errorf("mail %d: %+v", i, q)
+		}
 	}
 }
 
-func TestSlowNoticesLeaveAWorkerForCodes(t *testing.T) {
-	n := &notify.Notifier{Router: newRouter(t), Workers: 3, Logger: quiet()}
-	stuck, sent := make(chan struct{}, 10), make(chan struct{})
-	n.Send = func(ctx context.Context, _, _ string, octets []byte) error {
-		if bytes.Contains(octets, []byte(code)) {
-			close(sent)
-			return nil
-		}
-		stuck <- struct{}{}
-		<-ctx.Done()
-		return ctx.Err()
+// Codes lie sealed on the disk.
+func TestCodesAreSealed(t *testing.T) {
+	dir := t.TempDir()
+	d := storagetest.Open(t, dir, storage.Config{}, body.Options{}, false)
+	storagetest.Account(t, d.Store, "", account)
+	n := &notify.Notifier{
+		Router: &backend.Router{Store: d.Store, Domains: []string{"hopital.test"}, Outside: []string{"perso.test"}}, Logger: quiet(),
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); n.Run(ctx) }()
-	for range 5 {
-		if err := n.Notice(ctx, newNotice(auth.NewNetwork, "en")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	<-stuck
-	<-stuck
-	if err := n.Notice(ctx, newNotice(auth.LogInCode, "en")); err != nil {
+	if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "en")); err != nil {
 		t.Fatal(err)
 	}
-	<-sent
-	cancel()
-	<-done
+	d.Close(t)
+	seen := 0
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		octets, err := os.ReadFile(path)
+		seen += len(octets)
+		if bytes.Contains(octets, []byte(code)) || bytes.Contains(octets, []byte("perso.test")) {
+			t.Errorf("%s tells the code, or whom it is for", path)
+		}
+		return err
+	})
+	if err != nil || seen == 0 {
+		t.Fatalf("%d octets, %v", seen, err)
+	}
 }
 
 // The owner hears of it outside when the mailbox takes nothing, and when whoever
 // caused the notice has left.
 func TestNoticeGoesOutWhateverBecomesOfTheMailbox(t *testing.T) {
 	router := newRouter(t)
-	sent := make(chan string, 2)
-	n := &notify.Notifier{Router: router, Logger: quiet(), Send: func(_ context.Context, _, to string, _ []byte) error {
-		sent <- to
-		return nil
-	}}
+	n := &notify.Notifier{Router: router, Logger: quiet()}
 	notice := newNotice(auth.CardLinked, "en")
 	notice.Address = "nobody@hopital.test"
 	if err := n.Notice(t.Context(), notice); !errors.Is(err, backend.ErrNoSuchUser) {
@@ -273,66 +162,48 @@ func TestNoticeGoesOutWhateverBecomesOfTheMailbox(t *testing.T) {
 	if err := n.Notice(gone, newNotice(auth.CardLinked, "en")); err != nil {
 		t.Errorf("whoever caused it has left: %v", err)
 	}
-	ids, err := router.Resolve(t.Context(), account)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := storagetest.Inbox(t, router.Store, ids[0]); len(got) != 1 {
+	if got := inbox(t, router); len(got) != 1 {
 		t.Errorf("INBOX has %d messages, want 1", len(got))
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); n.Run(ctx) }()
-	for range 2 {
-		if to := <-sent; to != notice.Contact {
-			t.Errorf("sent to %q", to)
-		}
+	if out := queued(t, router.Store); len(out) != 2 {
+		t.Errorf("%d messages in the queue, want 2", len(out))
 	}
-	cancel()
-	<-done
 }
 
-// A notice is in the mailbox when Notice returns, whether anything is sent or not.
-func TestNoticeIsFiledAtOnce(t *testing.T) {
+// Without a way to the contact address the mailbox has the notice all the same, and a code is
+// refused.
+func TestNoRoute(t *testing.T) {
 	router := newRouter(t)
-	n := &notify.Notifier{Router: router, Logger: quiet()}
-	notice := newNotice(auth.NewNetwork, "fr")
-	notice.Contact = ""
-	if err := n.Notice(t.Context(), notice); err != nil {
-		t.Fatal(err)
+	for name, c := range map[string]struct {
+		contact string
+		reach   func(string) bool
+	}{
+		"a domain that mail may not go to": {"medecin@ferme.test", nil},
+		"no server":                        {contact, func(string) bool { return false }},
+		"not ASCII":                        {"médecin@perso.test", nil},
+	} {
+		n := &notify.Notifier{Router: router, Reach: c.reach, Logger: quiet()}
+		for _, kind := range []auth.Kind{auth.LogInCode, auth.NewNetwork} {
+			notice := newNotice(kind, "en")
+			notice.Contact = c.contact
+			if err := n.Notice(t.Context(), notice); !errors.Is(err, notify.ErrNoRoute) {
+				t.Errorf("%s, kind %d: %v", name, kind, err)
+			}
+		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	n.Run(ctx)
-	if err := n.Notice(t.Context(), notice); err != nil {
-		t.Errorf("after the end: %v", err)
-	}
-	ids, err := router.Resolve(t.Context(), account)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := storagetest.Inbox(t, router.Store, ids[0]); len(got) != 2 {
-		t.Errorf("INBOX has %d messages, want 2", len(got))
-	}
-	if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "fr")); !errors.Is(err, notify.ErrNoRoute) {
-		t.Errorf("a code that nobody can send: %v", err)
-	}
-	n.Send = func(context.Context, string, string, []byte) error { return nil }
-	if err := n.Notice(t.Context(), newNotice(auth.LogInCode, "fr")); !errors.Is(err, notify.ErrStopped) {
-		t.Errorf("a code after the end: %v", err)
+	if in, out := inbox(t, router), queued(t, router.Store); len(in) != 3 || len(out) != 0 {
+		t.Errorf("INBOX has %d messages, the queue %d; want 3 and 0", len(in), len(out))
 	}
 }
 
 func TestNoticeOfOurMistakes(t *testing.T) {
+	router := newRouter(t)
 	for name, change := range map[string]func(*auth.Notice){
-		"unknown kind":     func(n *auth.Notice) { n.Kind = 99 },
+		"unknown kind":     func(n *auth.Notice) { n.Kind, n.Contact = 99, "" },
 		"no code":          func(n *auth.Notice) { n.Code = "" },
 		"code with a line": func(n *auth.Notice) { n.Code = "123456\r\n" },
 	} {
-		n := &notify.Notifier{
-			Router: &backend.Router{Domains: []string{"hopital.test"}},
-			Send:   func(context.Context, string, string, []byte) error { return nil },
-		}
+		n := &notify.Notifier{Router: router, Logger: quiet()}
 		notice := newNotice(auth.LogInCode, "en")
 		change(notice)
 		if err := n.Notice(t.Context(), notice); !errors.Is(err, notify.ErrNotice) {

@@ -126,21 +126,21 @@ func TestHostileMessagesAreCheap(t *testing.T) {
 	relaxed.options.HeaderCanonicalization, relaxed.options.BodyCanonicalization = "relaxed", "relaxed"
 	from := "From: labo@clinique.example\r\n"
 	blank := k.sign(t, from+"\r\na")
-	lines := strings.Repeat("\r\n", 4<<20)
+	lines := strings.Repeat("\r\n", 2<<20)
 	named := *k
 	named.options.HeaderKeys = strings.Split("From"+strings.Repeat(":X", 250), ":")
 	for name, message := range map[string]string{
 		"empty lines":           strings.TrimSuffix(blank, "a") + lines + "a",
 		"empty lines, relaxed":  strings.TrimSuffix(relaxed.sign(t, from+"\r\na"), "a") + lines + "a",
-		"signatures":            strings.Repeat("DKIM-Signature: v=1\r\n", 100_000) + from + "\r\n",
+		"signatures":            strings.Repeat("DKIM-Signature: v=1\r\n", 20_000) + from + "\r\n",
 		"good signatures":       strings.Repeat(blank[:strings.Index(blank, "\r\nFrom:")+2], 10) + from + "\r\n",
 		"lines of a field":      k.sign(t, from+"Subject:"+strings.Repeat(" a\r\n", 3900)+"\r\n"),
-		"more lines of a field": from + "X:" + strings.Repeat(" a\r\n", 4<<20) + "\r\n",
+		"more lines of a field": from + "X:" + strings.Repeat(" a\r\n", 256<<10) + "\r\n",
 		"fields named often":    named.sign(t, from+strings.Repeat("X: a\r\n", 3900)+"\r\n"),
-		"authors":               "From: " + strings.Repeat("a@b.example,\r\n ", 1<<20) + "c@d.example\r\n\r\n",
+		"authors":               "From: " + strings.Repeat("a@b.example,\r\n ", 64<<10) + "c@d.example\r\n\r\n",
 		"no line end":           strings.Repeat("a", 8<<20),
-		"colons":                strings.Repeat(":\r\n", 2<<20),
-		"our fields":            strings.Repeat("Authentication-Results: a\r\n", 100_000),
+		"colons":                strings.Repeat(":\r\n", 256<<10),
+		"our fields":            strings.Repeat("Authentication-Results: a\r\n", 50_000),
 	} {
 		begin := time.Now()
 		r := z.checker().Check(t.Context(), arrival(message))

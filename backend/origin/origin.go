@@ -70,7 +70,8 @@ type Arrival struct {
 	From   string // reverse-path, "" for <>
 	Octets []byte
 
-	// Peer is the name of the certificate of an operator of the trust space, for whose domains it vouches; "" for none.
+	// Peer is the name of the certificate of an operator of the trust space, for whose domains it vouches; "" for none. When
+	// it is a domain name, it is written down.
 	// For such mail SPF is not asked: the certificate says more (method "x-tls-client"). DKIM and DMARC
 	// are looked at and written down, but whoever reads the Result lets them decide nothing.
 	Peer string

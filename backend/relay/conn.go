@@ -1,21 +1,16 @@
 package relay
 
 import (
-	"errors"
 	"net"
 	"time"
 )
 
-var errTalkative = errors.New("the peer sends more than replies need")
-
 // limitedConn lies beneath everything else. No read or write waits longer than
-// idle, also where go-smtp sets no deadline (it has none while a message is
-// sent), and the peer cannot fill our memory with a reply that never ends.
+// idle, nor beyond until, whoever waits: also TLS.
 type limitedConn struct {
 	net.Conn
 	idle  time.Duration
-	until time.Time // set from above, zero for none
-	left  int64     // octets that the peer may still send
+	until time.Time // zero for none
 }
 
 func (c *limitedConn) deadline() time.Time {
@@ -27,15 +22,10 @@ func (c *limitedConn) deadline() time.Time {
 }
 
 func (c *limitedConn) Read(b []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, errTalkative
-	}
 	if err := c.Conn.SetReadDeadline(c.deadline()); err != nil {
 		return 0, err
 	}
-	n, err := c.Conn.Read(b[:min(int64(len(b)), c.left)])
-	c.left -= int64(n)
-	return n, err
+	return c.Conn.Read(b)
 }
 
 func (c *limitedConn) Write(b []byte) (int, error) {

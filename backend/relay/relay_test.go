@@ -1,13 +1,14 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/x509"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,56 +17,38 @@ import (
 
 	"telesphore/backend"
 	"telesphore/backend/relay"
+	"telesphore/storage"
 	"telesphore/tls"
 	"telesphore/tls/tlstest"
 )
 
-// letter is what came through at a peer.
-type letter struct{ from, to, octets string }
+const to = "medecin@perso.test"
 
-// peer is a server that keeps what it gets, and refuses what it is told to.
-type peer struct {
-	got    chan letter
-	refuse error // at RCPT
-}
+// box is a go-smtp server that keeps what it gets.
+type box chan string
 
-func (p *peer) NewSession(*smtp.Conn) (smtp.Session, error) { return &peerSession{peer: p}, nil }
-
-type peerSession struct {
-	peer   *peer
-	letter letter
-}
-
-func (s *peerSession) Reset()        {}
-func (s *peerSession) Logout() error { return nil }
-
-func (s *peerSession) Mail(from string, _ *smtp.MailOptions) error {
-	s.letter.from = from
-	return nil
-}
-
-func (s *peerSession) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.letter.to = to
-	return s.peer.refuse
-}
-
-func (s *peerSession) Data(r io.Reader) error {
+func (b box) NewSession(*smtp.Conn) (smtp.Session, error) { return b, nil }
+func (b box) Reset()                                      {}
+func (b box) Logout() error                               { return nil }
+func (b box) Mail(string, *smtp.MailOptions) error        { return nil }
+func (b box) Rcpt(string, *smtp.RcptOptions) error        { return nil }
+func (b box) Data(r io.Reader) error {
 	octets, err := io.ReadAll(r)
-	s.letter.octets = string(octets)
-	s.peer.got <- s.letter
+	b <- string(octets)
 	return err
 }
 
-// listen serves a peer in the manner of security and returns its port.
-func listen(t *testing.T, p *peer, authority *tlstest.Authority, security string) string {
+// listen serves b in the manner of security and returns its address.
+func (b box) listen(t *testing.T, authority *tlstest.Authority, security string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	server := smtp.NewServer(p)
+	server := smtp.NewServer(b)
 	server.Domain, server.ErrorLog = "peer.test", slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	server.MaxLineLength, server.EnableSMTPUTF8 = 1<<20, true
 	switch security {
 	case relay.StartTLS:
 		server.TLSConfig = authority.Identity(t).Server(nil)
@@ -75,204 +58,381 @@ func listen(t *testing.T, p *peer, authority *tlstest.Authority, security string
 	done := make(chan struct{})
 	go func() { defer close(done); server.Serve(ln) }()
 	t.Cleanup(func() { server.Close(); ln.Close(); <-done })
-	return port
+	return "localhost:" + port
 }
-
-func newRelay(host, security string, authority *tlstest.Authority) *relay.Relay {
-	r := &relay.Relay{
-		Hostname: "mail.hopital.test",
-		Routes:   []relay.Route{{Domain: "Perso.test", Host: host, Security: security}},
-		Logger:   slog.New(slog.DiscardHandler),
-	}
-	if authority != nil {
-		r.Roots = x509.NewCertPool()
-		r.Roots.AddCert(authority.Certificate)
-	}
-	return r
-}
-
-const (
-	to     = "medecin@perso.test"
-	mail   = "Subject: x\r\n\r\n.\r\n..two\r\n.three\r\nfour\r\n.\r\n"
-	bytes8 = "Subject: x\r\n\r\n\xe9\xff\r\n"
-)
 
 func TestOctetsArriveAsTheyAre(t *testing.T) {
 	authority := tlstest.New(t)
+	messages := []string{
+		mail,
+		"Subject: x\r\n\r\n\xe9\xff\r\n", // 8 bits
+		"Sujet: é\r\n\r\né\r\n",
+		strings.Repeat("Subject: x\r\n\r\n"+strings.Repeat("long ", 20_000)+"\r\n.\r\n..\r\n", 20),
+		".\r\n",
+		"\r\n",
+		strings.Repeat(".\r\n", 40_000),
+		strings.Repeat("0123456789abcde\r\n", 30_000), // pieces end anywhere in a line end
+	}
 	for _, security := range []string{relay.None, relay.StartTLS, relay.TLS} {
-		p := &peer{got: make(chan letter, 1)}
-		r := newRelay("localhost:"+listen(t, p, authority, security), security, authority)
-		for _, c := range []letter{{"", to, mail}, {"cardiologue@hopital.test", to, bytes8}} {
-			if err := r.Send(t.Context(), c.from, c.to, []byte(c.octets)); err != nil {
-				t.Errorf("%s: %v", security, err)
-				continue
+		for _, hold := range []int64{0, 1} { // held in memory, read twice
+			b := make(box, 1)
+			r := &relay.Relay{
+				Hostname: "mail.hopital.test", Roots: rootsOf(authority), Logger: quiet(), Limits: relay.Limits{Hold: hold},
+				Routes: []relay.Route{{Domain: "perso.test", Host: b.listen(t, authority, security), Security: security}},
 			}
-			if got := <-p.got; got != c {
-				t.Errorf("%s: peer got %q, want %q", security, got, c)
+			for n, m := range messages {
+				o := send(t, r, transfer(m, to))
+				if o.Action != storage.Relayed {
+					t.Fatalf("%s, message %d: %s, %v", security, n, told(o), o.Cause)
+				}
+				if got := <-b; sha256.Sum256([]byte(got)) != sha256.Sum256([]byte(m)) {
+					t.Errorf("%s, message %d: %d octets arrived, not the %d that were sent", security, n, len(got), len(m))
+				}
 			}
-		}
-	}
-}
-
-func TestPeerThatCannotProveItsName(t *testing.T) {
-	authority, other := tlstest.New(t), tlstest.New(t)
-	for _, security := range []string{relay.StartTLS, relay.TLS} {
-		p := &peer{got: make(chan letter, 1)}
-		port := listen(t, p, authority, security)
-		for name, r := range map[string]*relay.Relay{
-			"other authority": newRelay("localhost:"+port, security, other),
-			"other name":      newRelay("127.0.0.2:"+port, security, authority),
-		} {
-			if err := r.Send(t.Context(), "", to, []byte(mail)); !errors.Is(err, relay.ErrTemporary) {
-				t.Errorf("%s, %s: error %v, want ErrTemporary", security, name, err)
+			// A last line without an end gets one, and nothing else.
+			expect(t, send(t, r, transfer("Subject: x\r\n\r\n.end", to)), "relayed 2.0.0")
+			if got := <-b; got != "Subject: x\r\n\r\n.end\r\n" {
+				t.Errorf("%q arrived", got)
 			}
-		}
-		if len(p.got) != 0 {
-			t.Errorf("%s: the peer got a message", security)
-		}
-	}
-}
-
-func TestNoMailInClearToAPeerThatShouldEncrypt(t *testing.T) {
-	p := &peer{got: make(chan letter, 1)}
-	r := newRelay("localhost:"+listen(t, p, nil, relay.None), relay.StartTLS, nil)
-	if err := r.Send(t.Context(), "", to, []byte(mail)); !errors.Is(err, relay.ErrTemporary) {
-		t.Errorf("error %v, want ErrTemporary", err)
-	}
-	r = newRelay(r.Routes[0].Host, "", nil)
-	if err := r.Send(t.Context(), "", to, []byte(mail)); err == nil {
-		t.Error("sent over a route whose security is not stated")
-	}
-	if len(p.got) != 0 {
-		t.Error("the peer got a message")
-	}
-}
-
-func TestRefusals(t *testing.T) {
-	for _, c := range []struct {
-		reply smtp.SMTPError
-		want  error
-		text  string
-	}{
-		{smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no <" + to + "> here"}, relay.ErrPermanent, "relay: RCPT: answered 550 5.1.1"},
-		{smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 7, 1}, Message: "greylisted"}, relay.ErrTemporary, "relay: RCPT: answered 451 4.7.1"},
-	} {
-		r := newRelay("127.0.0.1:"+listen(t, &peer{refuse: &c.reply}, nil, relay.None), relay.None, nil)
-		var log bytes.Buffer
-		r.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		err := r.Send(t.Context(), "", to, []byte(mail))
-		if !errors.Is(err, c.want) || err.Error() != c.text {
-			t.Errorf("error %q, want %q", err, c.text)
-		}
-		var e *relay.Error
-		if !errors.As(err, &e) || e.Code != c.reply.Code || e.Permanent() != (c.want == relay.ErrPermanent) {
-			t.Errorf("error %#v, want code %d", e, c.reply.Code)
-		}
-		if !strings.Contains(log.String(), "reply=") || strings.Contains(log.String(), to) {
-			t.Errorf("log %q: want the reply without the recipient", log.String())
+			r.Close()
 		}
 	}
 }
 
 func TestRefusedBeforeAnythingIsWritten(t *testing.T) {
-	p := &peer{got: make(chan letter, 1)}
-	r := newRelay("127.0.0.1:"+listen(t, p, nil, relay.None), relay.None, nil)
-	for _, c := range []struct {
-		from, to, octets string
-		want             error
-	}{
-		{"", "medecin@clinique.test", mail, relay.ErrNoRoute},
-		{"", "medecin@sub.perso.test", mail, relay.ErrNoRoute},
-		{"", "", mail, backend.ErrAddress},
-		{"", `"a> NOTIFY=NEVER"@perso.test`, mail, backend.ErrAddress},
-		{"", "a@perso.test>\r\nRCPT TO:<b@perso.test", mail, backend.ErrAddress},
-		{"a> SIZE=1@hopital.test", to, mail, backend.ErrAddress},
-		{"", to, "a\n", relay.ErrPermanent},
-		{"", to, "\n", relay.ErrPermanent},
-		{"", to, "a\r", relay.ErrPermanent},
-		{"", to, "a\rb\r\n", relay.ErrPermanent},
-		{"", to, "a\r\r\n\n", relay.ErrPermanent},
-		{"", to, "a\r\n\n.\r\n", relay.ErrPermanent},
-		{"", to, "a\x00\r\n", relay.ErrPermanent},
-		{"", "é@perso.test", mail, relay.ErrPermanent}, // the peer has no SMTPUTF8
+	p := (&peer{}).serve(t)
+	r := plain(p.addr)
+	defer r.Close()
+	for _, c := range []struct{ from, to, octets, want string }{
+		{"", "medecin@clinique.test", mail, "failed 5.4.4"}, // no route
+		{"", "medecin@sub.perso.test", mail, "failed 5.4.4"},
+		{"", `"a> NOTIFY=NEVER"@perso.test`, mail, "failed 5.1.3"},
+		{"", "a@perso.test>\r\nRCPT TO:<b@perso.test", mail, "failed 5.1.3"},
+		{"a> SIZE=1@hopital.test", to, mail, "failed 5.1.7"},
+		{"", to, "a\n", "failed 5.6.0"},
+		{"", to, "\n", "failed 5.6.0"},
+		{"", to, "a\r", "failed 5.6.0"},
+		{"", to, "a\rb\r\n", "failed 5.6.0"},
+		{"", to, "a\r\r\n\n", "failed 5.6.0"},
+		{"", to, "a\r\n\n.\r\n", "failed 5.6.0"},
+		{"", to, "a\r\n.\r", "failed 5.6.0"},
+		{"", to, "a\x00\r\n", "failed 5.6.0"},
+		{"", to, strings.Repeat("a\r\n", 200_000) + "\n", "failed 5.6.0"},
 	} {
-		if err := r.Send(t.Context(), c.from, c.to, []byte(c.octets)); !errors.Is(err, c.want) {
-			t.Errorf("from %q to %q, %q: error %v, want %v", c.from, c.to, c.octets, err, c.want)
+		m := transfer(c.octets, c.to)
+		m.From = c.from
+		if _, domain, ok := strings.Cut(c.to, "@"); ok && strings.HasPrefix(domain, "perso.test") {
+			m.Domain = "perso.test"
+		}
+		expect(t, send(t, r, m), c.want)
+	}
+	mixed := transfer(mail, to, "medecin@clinique.test") // a mistake of ours
+	outcomes := r.Send(t.Context(), mixed)
+	expect(t, outcomes[0], "relayed")
+	expect(t, outcomes[1], "failed 5.3.5")
+	if got := p.got(); len(got) != 1 || len(got[0].to) != 1 {
+		t.Errorf("the peer got %q", got)
+	}
+	unreadable := transfer(mail, to)
+	unreadable.Open = func() (io.ReadCloser, error) { return nil, errors.New("the disk is gone") }
+	expect(t, send(t, r, unreadable), "delayed 4.3.0")
+}
+
+func TestMessageThatCannotBeReadToItsEndIsNotTaken(t *testing.T) {
+	p := (&peer{}).serve(t)
+	r := plain(p.addr)
+	r.Limits.Hold = 1
+	for name, second := range map[string]io.Reader{
+		"error":      io.MultiReader(strings.NewReader("Subject: x\r\n\r\nab"), &failing{}),
+		"bare LF":    strings.NewReader("Subject: x\r\n\r\nab\n.\r\n"),
+		"CR at last": strings.NewReader("Subject: x\r\n\r\nab\r"),
+	} {
+		m := transfer("Subject: x\r\n\r\nabcdef\r\n", to)
+		first := m.Open
+		opened := false
+		m.Open = func() (io.ReadCloser, error) {
+			if opened {
+				return io.NopCloser(second), nil
+			}
+			opened = true
+			return first()
+		}
+		o := send(t, r, m)
+		if o.Action != storage.Delayed || o.Status != "4.3.0" || errors.Is(o.Cause, relay.ErrDoubt) {
+			t.Errorf("%s: %s, %v", name, told(o), o.Cause)
 		}
 	}
-	if len(p.got) != 0 {
-		t.Error("the peer got a message")
+	if got := p.got(); len(got) != 0 {
+		t.Errorf("the peer took %q", got)
 	}
 }
 
-// script is a peer that writes what it is told as soon as somebody connects, and
-// reads without another word until the connection ends.
-func script(t *testing.T, lines string) string {
-	t.Helper()
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("damaged") }
+
+func TestRepliesMakeOutcomes(t *testing.T) {
+	for _, c := range []struct{ prefix, reply, want, diagnostic string }{
+		{"greeting", "554 5.3.2 no service", "failed 5.3.2", "554 5.3.2 no service"},
+		{"greeting", "421 4.3.2 later", "delayed 4.3.2", "421 4.3.2 later"},
+		{"greeting", "250 what", "delayed 4.5.0", "250 what"},
+		{"EHLO", "550 5.7.1 not you", "failed 5.7.1", "550 5.7.1 not you"},
+		{"EHLO", "250 peer.test\r\n250 and more", "delayed 4.5.0", ""}, // an answer nobody asked for
+		{"EHLO", "450 later", "delayed 4.0.0", "450 later"},
+		{"MAIL", "450 4.7.1 greylisted", "delayed 4.7.1", "450 4.7.1 greylisted"},
+		{"MAIL", "553 5.1.8 no such sender", "failed 5.1.8", "553 5.1.8 no such sender"},
+		{"MAIL", "421 closing", "delayed 4.0.0", "421 closing"},
+		{"RCPT", "550 5.1.1 <" + to + "> unknown", "failed 5.1.1", "550 5.1.1 <" + to + "> unknown"},
+		{"RCPT", "550 unknown", "failed 5.0.0", "550 unknown"}, // 5.1.1 only where the peer says so
+		{"RCPT", "450 5.1.1 odd", "delayed 4.0.0", "450 5.1.1 odd"},
+		{"RCPT", "452 4.2.2 full", "delayed 4.2.2", "452 4.2.2 full"},
+		{"RCPT", "452 too many", "delayed 4.0.0", "452 too many"},
+		{"RCPT", "251 5.1.1 forwards", "relayed 2.6.0", "250 2.6.0 taken"},
+		{"RCPT", "421 4.3.2 closing", "delayed 4.3.2", "421 4.3.2 closing"},
+		{"RCPT", "354 what", "delayed 4.5.0", ""},
+		{"DATA", "554 5.5.1 no", "failed 5.5.1", "554 5.5.1 no"},
+		{"DATA", "451 no", "delayed 4.0.0", "451 no"},
+		{"DATA", "250 what", "delayed 4.5.0", "250 what"},
+		{".", "250 queued as 12", "relayed 2.0.0", "250 queued as 12"},
+		{".", "251-2.0.0 a\r\n251 2.0.0 b", "relayed 2.0.0", "251 2.0.0 a b"},
+		{".", "554 5.6.1 virus", "failed 5.6.1", "554 5.6.1 virus"},
+		{".", "451 4.3.0 disk full", "delayed 4.3.0", "451 4.3.0 disk full"},
+		{".", "421 4.3.2 closing", "delayed 4.3.2", "421 4.3.2 closing"},
+		{".", "550 5.1.1\x1b[2J\a\t\xe9\u202e" + strings.Repeat("x", 1000), "failed 5.0.0", "550 5.1.1?[2J? ??" + strings.Repeat("x", 500-19)},
+	} {
+		for _, offer := range [][]string{nil, {"PIPELINING"}} {
+			p := (&peer{offer: offer, answer: replying(c.prefix, c.reply)}).serve(t)
+			r := plain(p.addr)
+			o := send(t, r, transfer(mail, to))
+			if told(o) != c.want || o.Diagnostic != c.diagnostic {
+				t.Errorf("%s %q, offers %v: %s, %q; want %s, %q", c.prefix, c.reply, offer, told(o), o.Diagnostic, c.want, c.diagnostic)
+			}
+			if o.Remote != "127.0.0.1" {
+				t.Errorf("%s %q: remote %q", c.prefix, c.reply, o.Remote)
+			}
+			if taken := len(p.got()); taken > 0 != (o.Action == storage.Relayed) {
+				t.Errorf("%s %q: %s, the peer took %d", c.prefix, c.reply, told(o), taken)
+			}
+			r.Close()
+		}
+	}
+}
+
+func TestPeersThatMisbehaveAtEveryStep(t *testing.T) {
+	for _, step := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
+		for name, reply := range map[string]string{
+			"stalls": stall, "drops": drop, "garbage": "HTTP/1.1 400 secret words",
+			"endless line": "250 " + strings.Repeat("secret words", 10_000), "endless reply": strings.Repeat("250-secret words\r\n", 10_000) + "250 x",
+			"other codes": "250-a\r\n251 secret words", "nothing": "\r\n", "half a code": "25",
+		} {
+			t.Run(step+" "+name, func(t *testing.T) {
+				t.Parallel()
+				p := (&peer{offer: []string{"PIPELINING"}, answer: replying(step, reply)}).serve(t)
+				r := plain(p.addr)
+				r.Limits = relay.Limits{Command: 100 * time.Millisecond, Data: 100 * time.Millisecond, Quit: time.Millisecond, Reply: 20_000}
+				o := send(t, r, transfer(mail, to))
+				if o.Action != storage.Delayed || o.Status[0] != '4' || o.Cause == nil {
+					t.Errorf("%s, %s: %s, %v", step, name, told(o), o.Cause)
+				} else if strings.Contains(o.Cause.Error(), "secret") || strings.Contains(o.Diagnostic, "secret") {
+					t.Errorf("%s, %s: the words of nobody knows whom in %v, %q", step, name, o.Cause, o.Diagnostic)
+				}
+				if doubt := errors.Is(o.Cause, relay.ErrDoubt); doubt != (step == ".") {
+					t.Errorf("%s, %s: doubt %v, cause %v", step, name, doubt, o.Cause)
+				}
+				r.Close()
+			})
+		}
+	}
+}
+
+func TestReplyToAMessageThatIsNotThereYet(t *testing.T) {
+	p := (&peer{answer: replying("DATA", "354 go\r\n250 2.0.0 thanks")}).serve(t)
+	r := plain(p.addr)
+	o := send(t, r, transfer(mail, to))
+	expect(t, o, "delayed 4.5.0")
+	if errors.Is(o.Cause, relay.ErrDoubt) || len(p.got()) > 0 {
+		t.Errorf("cause %v, the peer took %q", o.Cause, p.got())
+	}
+}
+
+func TestPeerThatReadsNoMore(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
+	defer ln.Close()
 	go func() {
-		defer close(done)
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { conn.Close() })
+		buffer := make([]byte, 1024)
+		for _, reply := range []string{"220 a", "250 a", "250 ok", "250 ok", "354 go"} {
+			io.WriteString(conn, reply+"\r\n")
+			if reply != "354 go" {
+				conn.Read(buffer)
 			}
-			go io.Copy(io.Discard, conn)
-			io.WriteString(conn, lines)
-			t.Cleanup(func() { conn.Close() })
 		}
 	}()
-	t.Cleanup(func() { ln.Close(); <-done })
-	return ln.Addr().String()
-}
-
-func TestHostilePeers(t *testing.T) {
-	const ready = "220 a\r\n250-a\r\n250 8BITMIME\r\n250 ok\r\n250 ok\r\n"
-	for name, lines := range map[string]string{
-		"says nothing":             "",
-		"stops before EHLO":        "220 a\r\n",
-		"stops behind the message": ready + "354 go\r\n",
-		"reply without end":        "220 a\r\n" + strings.Repeat("250-a\r\n", 10_000),
-		"line without end":         strings.Repeat("2", 1<<20),
-		"no SMTP":                  "HTTP/1.1 400 secret words\r\n",
-		"success in a wrong place": ready + "250 thanks\r\n",
-	} {
-		r := newRelay(script(t, lines), relay.None, nil)
-		r.Limits = relay.Limits{Command: 100 * time.Millisecond, Data: 100 * time.Millisecond, Replies: 20_000}
-		err := r.Send(t.Context(), "", to, []byte(mail))
-		if !errors.Is(err, relay.ErrTemporary) {
-			t.Errorf("%s: error %v, want ErrTemporary", name, err)
-		} else if strings.Contains(err.Error(), "secret words") {
-			t.Errorf("%s: error %q has the peer's words", name, err)
-		}
+	r := plain(ln.Addr().String())
+	r.Limits = relay.Limits{Command: 100 * time.Millisecond}
+	o := send(t, r, transfer(strings.Repeat("x\r\n", 4<<20), to))
+	if o.Action != storage.Delayed || errors.Is(o.Cause, relay.ErrDoubt) {
+		t.Errorf("%s, %v", told(o), o.Cause)
 	}
 }
 
 func TestEndOfContextEndsTheAttempt(t *testing.T) {
-	r := newRelay(script(t, "220 a\r\n"), relay.None, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	err := r.Send(ctx, "", to, []byte(mail))
-	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, relay.ErrTemporary) {
-		t.Errorf("error %v, want ErrTemporary and DeadlineExceeded", err)
+	for _, step := range []string{"greeting", "MAIL", "."} {
+		p := (&peer{answer: replying(step, stall)}).serve(t)
+		r := plain(p.addr)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		o := r.Send(ctx, transfer(mail, to))[0]
+		cancel()
+		if o.Action != storage.Delayed || step != "." && !errors.Is(o.Cause, context.DeadlineExceeded) {
+			t.Errorf("%s: %s, %v", step, told(o), o.Cause)
+		}
+		r.Close()
 	}
 }
 
-func TestMessageOf8BitsNeeds8BITMIME(t *testing.T) {
-	r := newRelay(script(t, "220 a\r\n250 a\r\n"), relay.None, nil)
-	if err := r.Send(t.Context(), "", to, []byte(bytes8)); !errors.Is(err, relay.ErrPermanent) {
-		t.Errorf("error %v, want ErrPermanent", err)
+func TestSomeRecipientsAreRefused(t *testing.T) {
+	p := (&peer{answer: func(line string) string {
+		switch {
+		case strings.HasPrefix(line, "RCPT TO:<nobody"):
+			return "550 5.1.1 unknown"
+		case strings.HasPrefix(line, "RCPT TO:<full"):
+			return "452 4.2.2 full"
+		}
+		return ""
+	}}).serve(t)
+	r := plain(p.addr)
+	outcomes := r.Send(t.Context(), transfer(mail, "nobody@perso.test", "a@perso.test", "full@perso.test", "b@perso.test"))
+	for n, want := range []string{"failed 5.1.1", "relayed", "delayed 4.2.2", "relayed"} {
+		expect(t, outcomes[n], want)
+	}
+	if got := p.got(); len(got) != 1 || !slices.Equal(got[0].to, []string{"<a@perso.test>", "<b@perso.test>"}) {
+		t.Errorf("the peer got %q", got)
+	}
+	// All of them: no DATA, and the connection is good for the next message.
+	for n, o := range r.Send(t.Context(), transfer(mail, "nobody@perso.test", "full@perso.test")) {
+		expect(t, o, []string{"failed 5.1.1", "delayed 4.2.2"}[n])
+	}
+	expect(t, send(t, r, transfer(mail, to)), "relayed")
+	if len(p.heard("DATA")) != 2 || len(p.heard("RSET")) != 1 || p.connections() != 1 {
+		t.Errorf("the peer heard %q over %d connections", p.heard(""), p.connections())
+	}
+	r.Close()
+}
+
+func TestManyRecipients(t *testing.T) {
+	var many []string
+	for n := range 250 {
+		many = append(many, fmt.Sprintf("r%d@perso.test", n))
+	}
+	inTransaction := 0
+	for name, c := range map[string]struct {
+		peer         *peer
+		transactions []int
+	}{
+		"ours":   {&peer{}, []int{100, 100, 50}},
+		"theirs": {&peer{offer: []string{"PIPELINING", "LIMITS MAILMAX=9 rcptmax=120"}}, []int{100, 100, 50}},
+		"less":   {&peer{offer: []string{"LIMITS RCPTMAX=90"}}, []int{90, 90, 70}},
+		"452": {&peer{offer: []string{"PIPELINING"}, answer: func(line string) string {
+			switch verb, _, _ := strings.Cut(line, ":"); verb {
+			case "MAIL FROM":
+				inTransaction = 0
+			case "RCPT TO":
+				if inTransaction++; inTransaction > 80 {
+					return "452 4.5.3 too many"
+				}
+			}
+			return ""
+		}}, []int{80, 80, 80, 10}},
+	} {
+		c.peer.serve(t)
+		r := plain(c.peer.addr)
+		for _, o := range r.Send(t.Context(), transfer(mail, many...)) {
+			expect(t, o, "relayed")
+		}
+		var sizes []int
+		seen := map[string]bool{}
+		for _, l := range c.peer.got() {
+			sizes = append(sizes, len(l.to))
+			for _, rcpt := range l.to {
+				seen[rcpt] = true
+			}
+		}
+		if !slices.Equal(sizes, c.transactions) || len(seen) != len(many) || c.peer.connections() != 1 {
+			t.Errorf("%s: transactions of %v, %d recipients, %d connections", name, sizes, len(seen), c.peer.connections())
+		}
+		r.Close()
 	}
 }
 
-func TestQuitIsNotWaitedFor(t *testing.T) {
-	r := newRelay(script(t, "220 a\r\n250 a\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n"), relay.None, nil)
-	r.Limits.Quit = time.Millisecond
-	if err := r.Send(t.Context(), "", to, []byte(mail)); err != nil {
-		t.Errorf("the message was taken, yet: %v", err)
+func TestParameters(t *testing.T) {
+	dsn := transfer(mail, to, "b@perso.test", "c@perso.test", "d@perso.test")
+	dsn.EnvelopeID, dsn.Return = "a+b=c d", "HDRS"
+	dsn.Rcpts[0].Notify, dsn.Rcpts[0].OriginalType, dsn.Rcpts[0].Original = storage.NotifySuccess|storage.NotifyDelay, "rfc822", "Med+x@hopital.test"
+	dsn.Rcpts[1].Notify, dsn.Rcpts[1].OriginalType, dsn.Rcpts[1].Original = storage.NotifyNever, "utf-8", `é\a+b@hopital.test`
+	dsn.Rcpts[2].OriginalType, dsn.Rcpts[2].Original = "rfc822", "é@hopital.test" // cannot be written
+	dsn.Rcpts[3].OriginalType, dsn.Rcpts[3].Original = "x y", "a"
+	utf8 := transfer("Subject: é\r\n\r\nx\r\n", to)
+	utf8.UTF8 = true
+	part := transfer("Subject: e\r\n\r\né\r\n", to)
+	part.UTF8 = true
+	null := transfer(mail, to)
+	null.From = ""
+	for _, c := range []struct {
+		name  string
+		m     *backend.Transfer
+		offer string // divided by commas
+		want  string // the commands, or an outcome
+	}{
+		{"nothing offered", dsn, "", "<cardiologue@hopital.test>|<" + to + ">|<b@perso.test>|<c@perso.test>|<d@perso.test>"},
+		{"DSN", dsn, "DSN", "<cardiologue@hopital.test> RET=HDRS ENVID=a+2Bb+3Dc+20d" +
+			"|<" + to + "> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Med+2Bx@hopital.test" +
+			`|<b@perso.test> NOTIFY=NEVER ORCPT=utf-8;\x{E9}\x{5C}a\x{2B}b@hopital.test` +
+			"|<c@perso.test>|<d@perso.test>"},
+		{"null sender", null, "8BITMIME,SIZE", fmt.Sprintf("<> SIZE=%d|<%s>", len(mail), to)},
+		{"size with the line end to come", transfer("a", to), "size 100", "<cardiologue@hopital.test> SIZE=3|<" + to + ">"},
+		{"too large", transfer("abcdefg\r\n\r\n", to), "SIZE 10", "failed 5.3.4"},
+		{"8 bits", transfer("a\r\n\r\né", to), "8BITMIME", "<cardiologue@hopital.test> BODY=8BITMIME|<" + to + ">"},
+		{"8 bits, not offered", transfer("a\r\n\r\né", to), "SMTPUTF8", "failed 5.6.3"},
+		{"header of 8 bits that came without SMTPUTF8", transfer("a: é\r\n\r\n", to), "8BITMIME", "<cardiologue@hopital.test> BODY=8BITMIME|<" + to + ">"},
+		{"header", utf8, "8BITMIME,SMTPUTF8", "<cardiologue@hopital.test> BODY=8BITMIME SMTPUTF8|<" + to + ">"},
+		{"header, not offered", utf8, "8BITMIME", "failed 5.6.7"},
+		{"only the body", part, "8BITMIME", "<cardiologue@hopital.test> BODY=8BITMIME|<" + to + ">"},
+		{"perhaps the header of a part", part, "8BITMIME,SMTPUTF8", "<cardiologue@hopital.test> BODY=8BITMIME SMTPUTF8|<" + to + ">"},
+		{"address", transfer(mail, "é@perso.test"), "SMTPUTF8", "<cardiologue@hopital.test> SMTPUTF8|<é@perso.test>"},
+		{"address, not offered", transfer(mail, "é@perso.test"), "8BITMIME", "failed 5.6.7"},
+	} {
+		p := (&peer{offer: strings.Split(c.offer, ",")}).serve(t)
+		r := plain(p.addr)
+		o := r.Send(t.Context(), c.m)[0]
+		var got string
+		if letters := p.got(); len(letters) == 1 {
+			got = strings.Join(append([]string{letters[0].from}, letters[0].to...), "|")
+		} else {
+			got = told(o)
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if o.DSN != (c.offer == "DSN") {
+			t.Errorf("%s: DSN %v", c.name, o.DSN)
+		}
+		r.Close()
+	}
+}
+
+func TestOldPeerThatKnowsNoEHLO(t *testing.T) {
+	p := (&peer{answer: replying("EHLO", "500 5.5.1 what")}).serve(t)
+	r := plain(p.addr)
+	defer r.Close()
+	expect(t, send(t, r, transfer(mail, to)), "relayed")
+	if h := p.heard("HELO"); len(h) != 1 || h[0] != "HELO mail.hopital.test" {
+		t.Errorf("HELO %q", h)
 	}
 }

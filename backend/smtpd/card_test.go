@@ -44,7 +44,7 @@ func newCardServer(t testing.TB, limits Limits) *cardLab {
 	l.persons, l.organisations = tlstest.NewIssuer(t, "essai"), tlstest.NewOrganisations(t, "essai")
 	l.Auth.Anchors = tlstest.Anchors(t, l.persons, l.organisations)
 	l.TLS = l.authority.Identity(t).Server(l.Auth.Anchors)
-	l.Router.TrustSpace = []string{"hopital.test", "CLINIQUE.test"}
+	l.Router.WhiteList = whiteList(t, "hopital.test=CN=us", "CLINIQUE.test=CN=them")
 	l.Router.Outside = []string{"perso.test"}
 	l.link(l.alice, "essai|"+aliceID)
 	l.link(l.bob, "essai|"+bobID)
@@ -105,7 +105,7 @@ func (l *cardLab) both(t *testing.T, test func(t *testing.T, connect func(card *
 const (
 	mailAlice = "MAIL FROM:<" + alice + ">"
 	toPartner = "RCPT TO:<" + partner + ">"
-	strong    = "550 5.7.1 clinique.test is not connected yet" // who is told so might write there
+	strong    = "250 2.1.5 "
 	weak      = "530 5.7.0 Strong authentication (card or one-time code) is required to write to clinique.test"
 )
 
@@ -357,6 +357,7 @@ func TestLogInEnds(t *testing.T) {
 	}
 }
 
+// What a user may write to, and what else is said.
 func TestZones(t *testing.T) {
 	for language, texts := range map[string][3]string{
 		"": {
@@ -372,13 +373,16 @@ func TestZones(t *testing.T) {
 	} {
 		l := newCardServer(t, Limits{Errors: 100})
 		l.Language, l.Auth.Language = language, language
+		l.Router.Outside = append(l.Router.Outside, "loin.test")
+		l.Reaches = func(domain string) bool { return domain != "loin.test" }
 		l.serve()
 		byPassword, byCard := l.login(), l.dialWith(l.with(l.card(aliceID, ours.Terms{}), 0))
-		for c, trusted := range map[*client]string{byPassword: texts[0], byCard: "550 5.7.1 clinique.test " + texts[1]} {
+		for c, trusted := range map[*client]string{byPassword: texts[0], byCard: strong} {
 			c.begin() // our own domain is no trust space, whatever the list says
 			c.say(toPartner, trusted)
 			c.say("RCPT TO:<Someone@Clinique.TEST>", trusted)
-			c.say("RCPT TO:<someone@perso.test>", "550 5.7.1 perso.test "+texts[1])
+			c.say("RCPT TO:<someone@perso.test>", "250 2.1.5 ")
+			c.say("RCPT TO:<someone@loin.test>", "550 5.7.1 loin.test "+texts[1])
 			c.say("RCPT TO:<someone@sub.clinique.test>", "550 5.7.1 sub.clinique.test "+texts[2])
 			c.say("RCPT TO:<someone@ferme.test>", "550 5.7.1 ferme.test "+texts[2])
 			c.say("DATA", "354 ")
@@ -394,7 +398,10 @@ func TestRepliesAreShort(t *testing.T) {
 	domain := strings.Repeat(strings.Repeat("d", 49)+".", 5) + "xyz"
 	for _, language := range []string{"en", "fr"} {
 		p := phrases{language}
-		for _, r := range []error{p.forbidden(&auth.Refusal{Code: auth.TooWeak}, domain), p.notConnected(domain), p.unlisted(domain, []string{strings.Repeat("o", 60)}), p.left(domain, time.Now())} {
+		for _, r := range []error{
+			p.forbidden(&auth.Refusal{Code: auth.TooWeak}, domain), p.notConnected(domain), p.unlisted(domain, []string{strings.Repeat("o", 60)}), p.left(domain, time.Now()),
+			p.stranger(domain), p.gone(domain, time.Now()), p.uncertified(domain), p.ours(domain), p.unaligned(), p.sentEnough(1e6, 1e6, time.Now()), p.metEnough(1e6, time.Now()),
+		} {
 			if n := len(fmt.Sprint(r)) + 2; n > 512 {
 				t.Errorf("%d octets: %v", n, r)
 			}

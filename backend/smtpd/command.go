@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -16,11 +17,20 @@ type command struct {
 	chunk int64  // octets that follow BDAT
 	last  bool   // they are the message's last ones
 	hangs bool   // after a refusal nobody knows what follows: close
+
+	until time.Time // of MAIL with FUTURERELEASE; else zero
+}
+
+// terms are what a command is checked by.
+type terms struct {
+	size       int64         // octets of a message at most
+	hold       time.Duration // the longest FUTURERELEASE; 0 when it is not offered
+	postmaster string        // what postmaster without domain means; "" for nothing
 }
 
 // parseCommand checks a line before go-smtp reads it, and refuses what
 // go-smtp would take too lightly. The refusal is nil when the line may pass.
-func parseCommand(line string, max int64, postmaster string) (c command, refusal *smtp.SMTPError) {
+func parseCommand(line string, t terms) (c command, refusal *smtp.SMTPError) {
 	verb, arg, _ := strings.Cut(line, " ")
 	c = command{verb: strings.ToUpper(verb), arg: strings.Trim(arg, " "), line: line}
 	if len(line)+2 > maxLine && c.verb != "AUTH" {
@@ -32,11 +42,11 @@ func parseCommand(line string, max int64, postmaster string) (c command, refusal
 			return c, errHelo
 		}
 	case "MAIL":
-		refusal = c.path("FROM:", "")
+		refusal = c.path("FROM:", terms{hold: t.hold})
 	case "RCPT":
-		refusal = c.path("TO:", postmaster)
+		refusal = c.path("TO:", terms{postmaster: t.postmaster})
 	case "BDAT":
-		refusal = c.bdat(max)
+		refusal = c.bdat(t.size)
 	case "AUTH":
 		refusal = c.auth()
 	case "STARTTLS":
@@ -70,7 +80,7 @@ func hostLike(s string) bool {
 // path checks "FROM:<address> parameters" and writes the line anew: one pair of
 // angle brackets, no quotes, each parameter once. An empty domain behind
 // postmaster is filled in, which go-smtp refuses (RFC 5321 section 4.5.1).
-func (c *command) path(key, postmaster string) *smtp.SMTPError {
+func (c *command) path(key string, t terms) *smtp.SMTPError {
 	if len(c.arg) < len(key) || !strings.EqualFold(c.arg[:len(key)], key) {
 		return errPathSyntax
 	}
@@ -89,8 +99,14 @@ func (c *command) path(key, postmaster string) *smtp.SMTPError {
 	if !ok || params != "" && params[0] != ' ' {
 		return errPathSyntax
 	}
-	if postmaster != "" && strings.EqualFold(path, "postmaster") {
-		path = postmaster
+	if t.postmaster != "" && strings.EqualFold(path, "postmaster") {
+		path = t.postmaster
+	}
+	if t.hold > 0 {
+		var refusal *smtp.SMTPError
+		if params, c.until, refusal = takeHold(params, t.hold, time.Now()); refusal != nil {
+			return refusal
+		}
 	}
 	params, refusal := checkParameters(params)
 	if refusal != nil {
@@ -112,6 +128,9 @@ func checkParameters(params string) (string, *smtp.SMTPError) {
 			return "", errSyntax
 		}
 		seen[key] = true
+		if key == "REQUIRETLS" && strings.Contains(p, "=") {
+			return "", errSyntax
+		}
 		if key == "SIZE" {
 			if strings.Trim(value, "0123456789") != "" || value == "" || len(value) > 20 {
 				return "", errSyntax

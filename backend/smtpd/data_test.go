@@ -6,25 +6,6 @@ import (
 	"testing"
 )
 
-// Each of these is the end of a message to some server, somewhere: what
-// follows it in the same stream must never become a second one.
-func TestSmuggling(t *testing.T) {
-	l := newLab(t, Limits{})
-	for _, end := range []string{
-		"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r", "\r\r\n.\r\r\n", "\r\n.\r\r\n", "\r\n\x00.\r\n", "\r\n.\x00\r\n",
-		"\r\n.\r\x00\n", "\n\n.\r\n\n", "\r\n\r.\r\n",
-	} {
-		c := l.ready()
-		c.say("DATA", "354 ")
-		c.send("%sbody%sMAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n%ssmuggled\r\n.\r\n", letter, end, alice, bob, letter)
-		if r := c.reply(); !strings.HasPrefix(r[0], "550 5.6.0 ") {
-			t.Errorf("%q: %q", end, r[0])
-		}
-		c.wantClosed()
-	}
-	l.wantMail()
-}
-
 func TestForbiddenOctets(t *testing.T) {
 	l := newLab(t, Limits{})
 	for _, body := range []string{"a\nb\r\n", "a\rb\r\n", "a\x00b\r\n", "a\r\r\n", "\n\r\n", strings.Repeat("x", 5000) + "\n"} {

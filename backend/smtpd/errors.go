@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -13,12 +15,12 @@ import (
 	"telesphore/storage"
 )
 
-// Every reply of this door that is not go-smtp's own is made in this file: code
+// Every reply of the doors that is not go-smtp's own is made in this file: code
 // (RFC 5321 section 4.2), enhanced code (RFC 3463), text for the stranger. The cause
 // goes to the log. Texts are ASCII; those of MAIL, RCPT and DATA reach people's
 // screens, those of AUTH do not in Thunderbird.
 //
-// 451 and 452 are avoided at MAIL, where Thunderbird takes them for too many recipients.
+// Users get no 451 or 452 at MAIL, where Thunderbird takes them for too many recipients.
 var (
 	errNeedTLS      = reply(530, 5, 7, 0, "Must issue a STARTTLS command first")
 	errAuthNeedsTLS = reply(538, 5, 7, 11, "Encryption required for requested authentication mechanism")
@@ -39,6 +41,7 @@ var (
 	errTooWeak         = reply(534, 5, 7, 9, "Authentication mechanism is too weak: use your card or a one-time code")
 	errCardRefused     = reply(535, 5, 7, 8, "The card is refused")
 	errCardUnlinked    = reply(535, 5, 7, 8, "This card is not linked to an account yet: log in once with the card and your password")
+	errNoAuth          = reply(503, 5, 5, 1, "Authentication is not offered here")
 	errEnded           = reply(421, 4, 7, 0, "The log-in has ended: log in again")
 
 	errUnknown      = reply(500, 5, 5, 2, "Command not recognized")
@@ -69,6 +72,20 @@ var (
 	errHeader    = reply(550, 5, 6, 0, "The message header is malformed")
 	errFromCount = reply(550, 5, 6, 0, "The message must have exactly one From field with an address, and at most one Sender field")
 	errFromOwned = reply(550, 5, 7, 1, "From, Sender and Resent-From must be addresses of the user who is logged in")
+
+	errQuota     = reply(450, 4, 7, 1, "Enough messages sent for today: try again tomorrow")
+	errHold      = reply(501, 5, 5, 4, "HOLDFOR or HOLDUNTIL is malformed, there are both, or it is too late a time")
+	errHops      = reply(554, 5, 4, 6, "The message has passed too many servers: it goes round in circles")
+	errScanned   = reply(550, 5, 7, 1, "The message is refused by the filter")
+	errScanLater = reply(451, 4, 7, 1, "The filter cannot be asked at the moment: try again later")
+
+	errPeer        = reply(550, 5, 7, 1, "The certificate of this server is refused")
+	errPeerLater   = reply(451, 4, 7, 1, "The certificate cannot be checked at the moment: try again later")
+	errNoRelay     = reply(550, 5, 7, 1, "This server relays for its own users and systems only")
+	errFullNow     = reply(452, 4, 2, 2, "The recipient's mailbox is full at the moment")
+	errOriginLater = reply(451, 4, 7, 1, "The DNS of the author's domain does not answer: try again later")
+	errHarvest     = reply(421, 4, 7, 0, "Too many unknown recipients")
+	errRate        = reply(450, 4, 7, 1, "Too many recipients in a minute: try again later")
 
 	errRemote     = reply(550, 5, 7, 1, "This server does not send to that domain")
 	errNoSuchUser = reply(550, 5, 1, 1, "There is no such address here: check its spelling")
@@ -103,6 +120,21 @@ func with(r *smtp.SMTPError, sentence string) *smtp.SMTPError {
 	return &smtp.SMTPError{Code: r.Code, EnhancedCode: r.EnhancedCode, Message: sentence}
 }
 
+// line is text as it can stand in a reply: other programs' words may be long.
+func line(text string) string {
+	const most = 400 // a reply has 512 octets (RFC 5321 section 4.5.3.1.5)
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+	return text[:min(len(text), most)]
+}
+
+// because is a refusal with its cause, which goes to the log.
+func because(r, cause error) error { return fmt.Errorf("%w: %w", r, cause) }
+
 // phrases makes the refusals that tell people which mail goes where, in their language.
 type phrases struct{ language string }
 
@@ -129,6 +161,26 @@ func (p phrases) notConnected(domain string) *smtp.SMTPError {
 	return reply(550, 5, 7, 1, domain+p.choose(
 		" is not connected yet: this server cannot send mail there for now",
 		" n'est pas encore raccorde : ce serveur ne peut pas y envoyer de courrier pour le moment"))
+}
+
+// sentEnough is for an account that has sent what it may in a day.
+func (p phrases) sentEnough(sent, limit int, now time.Time) *smtp.SMTPError {
+	return reply(450, 4, 7, 1, fmt.Sprintf(p.choose(
+		"%d of %d messages sent today: more from %s on",
+		"%d messages sur %d envoyes aujourd'hui : la suite a partir de %s"), sent, limit, tomorrow(now)))
+}
+
+// metEnough is for an account that has written to as many new people as it may in a day.
+func (p phrases) metEnough(limit int, now time.Time) *smtp.SMTPError {
+	return reply(450, 4, 7, 1, fmt.Sprintf(p.choose(
+		"At most %d recipients a day that you never wrote to before: more from %s on",
+		"Au plus %d destinataires nouveaux par jour : la suite a partir de %s"), limit, tomorrow(now)))
+}
+
+// tomorrow is when the next day of the counts (UTC) begins, on a clock of here.
+func tomorrow(now time.Time) string {
+	y, m, d := now.UTC().Date()
+	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC).Local().Format("15:04")
 }
 
 // unlisted is for a domain that nobody may write to. It tells where one can.
@@ -159,6 +211,43 @@ func (p phrases) left(domain string, when time.Time) *smtp.SMTPError {
 	return reply(550, 5, 7, 1, domain+p.choose(
 		" has left the trust space on "+when.Local().Format(time.DateOnly)+": ask its people for their new address",
 		" a quitte l'espace de confiance le "+when.Local().Format("02/01/2006")+" : demandez la nouvelle adresse"))
+}
+
+// The refusals that follow are for other servers, whose users get to read them.
+
+// stranger is for a server whose domain is none that mail is taken from.
+func (p phrases) stranger(domain string) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, domain+p.choose(
+		" is not in the trust space: this server takes no mail from there",
+		" ne fait pas partie de l'espace de confiance : ce serveur n'en accepte pas de courrier"))
+}
+
+// gone is for a server whose domain has left the trust space.
+func (p phrases) gone(domain string, when time.Time) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, domain+p.choose(
+		" has left the trust space on "+when.Local().Format(time.DateOnly)+": this server takes no mail from there",
+		" a quitte l'espace de confiance le "+when.Local().Format("02/01/2006")+" : ce serveur n'en accepte plus de courrier"))
+}
+
+// uncertified is for a server that does not prove that it may send for a domain.
+func (p phrases) uncertified(domain string) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, p.choose(
+		"Mail of "+domain+" comes with the certificate that the white list names for it",
+		"Le courrier de "+domain+" vient avec le certificat que la liste blanche lui attribue"))
+}
+
+// ours is for a server that uses one of our own domains.
+func (p phrases) ours(domain string) *smtp.SMTPError {
+	return reply(550, 5, 7, 1, p.choose(
+		"Mail of "+domain+" comes from its own users and systems only",
+		"Le courrier de "+domain+" ne vient que de ses propres utilisateurs et applications"))
+}
+
+// unaligned is for mail whose author's domain asks to refuse it (RFC 7489 section 6.3).
+func (p phrases) unaligned() *smtp.SMTPError {
+	return reply(550, 5, 7, 1, p.choose(
+		"The domain in From asks to refuse mail that does not prove to be from there (DMARC)",
+		"Le domaine de From demande de refuser le courrier qui ne prouve pas en venir (DMARC)"))
 }
 
 // okAccepted names the message as the log does.
@@ -193,6 +282,8 @@ func translate(err error) *smtp.SMTPError {
 		return errListSize
 	case errors.Is(err, backend.ErrAliasLoop), errors.Is(err, backend.ErrAliasDepth), errors.Is(err, backend.ErrMailLoop):
 		return errLoop
+	case errors.Is(err, storage.ErrSendQuota):
+		return errQuota
 	case errors.Is(err, storage.ErrOverQuota):
 		return errFull
 	case errors.Is(err, storage.ErrNoSpace):

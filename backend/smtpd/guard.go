@@ -6,9 +6,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -30,6 +32,7 @@ type guard struct {
 	*lines
 	wire   *wireConn
 	limits *Limits
+	role   role
 	caller *auth.Caller
 	host   string
 	domain string // completes postmaster
@@ -38,6 +41,7 @@ type guard struct {
 	verb     string          // the command that go-smtp is answering
 	reply    []byte          // what go-smtp has written of a reply
 	override *smtp.SMTPError // instead of go-smtp's next reply
+	until    time.Time       // FUTURERELEASE of the last MAIL
 	queued   string          // the name of the message that the next reply is about
 	state    state           // what the client's next octets are
 	chunk    chunk           // of a BDAT message
@@ -136,12 +140,12 @@ func (g *guard) readCommand() error {
 		g.refuse(errTooManyIdle, true)
 		return nil
 	}
-	c, refusal := parseCommand(string(text), g.limits.MessageSize, g.postmaster())
+	c, refusal := parseCommand(string(text), g.terms())
 	if refusal != nil {
 		g.refuse(refusal, c.hangs)
 		return nil
 	}
-	g.verb = c.verb
+	g.verb, g.until = c.verb, c.until
 	g.line = append([]byte(c.line), '\r', '\n')
 	if c.verb == "BDAT" {
 		g.line = []byte("DATA\r\n")
@@ -150,11 +154,12 @@ func (g *guard) readCommand() error {
 	return nil
 }
 
-func (g *guard) postmaster() string {
-	if g.domain == "" {
-		return ""
+func (g *guard) terms() terms {
+	t := terms{size: g.limits.MessageSize, hold: g.role.hold()}
+	if g.domain != "" {
+		t.postmaster = "postmaster@" + g.domain
 	}
-	return "postmaster@" + g.domain
+	return t
 }
 
 // rest sets the deadlines for waiting between commands. Before the log-in there
@@ -293,9 +298,17 @@ func (g *guard) follow(code int) {
 }
 
 // greeting corrects the answer to EHLO: it begins with the server's own name
-// (RFC 5321 section 4.1.1.1), and the limit is the one that holds.
+// (RFC 5321 section 4.1.1.1), the limit is the one that holds, and what go-smtp
+// does not announce comes second.
 func (g *guard) greeting(reply []string) []string {
 	reply[0] = reply[0][:4] + g.host
+	if len(reply) > 1 {
+		more := []string{"250-REQUIRETLS"} // there is TLS, though go-smtp does not see it
+		for _, e := range g.role.extensions() {
+			more = append(more, "250-"+e)
+		}
+		reply = slices.Insert(reply, 1, more...)
+	}
 	for i, r := range reply {
 		if strings.HasPrefix(r[4:], "SIZE") {
 			reply[i] = r[:4] + "SIZE " + strconv.FormatInt(g.limits.MessageSize, 10)

@@ -12,11 +12,12 @@ import (
 	"telesphore/backend"
 )
 
-// header is what submission wants to know of a message's header.
+// header is what the doors want to know of a message's header.
 type header struct {
 	from, sender []string // values, folded
 	resent       []string // of Resent-From and Resent-Sender
 	date, id     bool     // present
+	hops         int      // Received fields
 }
 
 // maxField is how many octets of a field with addresses are read.
@@ -80,6 +81,8 @@ func (h *header) add(name string, value []byte) error {
 		h.sender = append(h.sender, string(value))
 	case "resent-from", "resent-sender":
 		h.resent = append(h.resent, string(value))
+	case "received":
+		h.hops++
 	case "date":
 		h.date = true
 	case "message-id":
@@ -88,32 +91,24 @@ func (h *header) add(name string, value []byte) error {
 	return nil
 }
 
-// checkAuthor wants one From field and at most one Sender, and every address in
-// them, and in those of resending, to be one of owned (RFC 6409 section 8.1 calls
-// it enforcing; ours is the only notion of who wrote a message that readers have).
-func (h *header) checkAuthor(owned []string) error {
+// authors are the addresses in From and Sender, and in the values of further fields. It wants one
+// From field with an address, and at most one Sender.
+func (h *header) authors(further ...string) ([]backend.Address, error) {
 	if len(h.from) != 1 || len(h.sender) > 1 {
-		return errFromCount
+		return nil, errFromCount
 	}
-	authors := 0
-	for i, value := range slices.Concat(h.from, h.sender, h.resent) {
+	var all []backend.Address
+	for i, value := range slices.Concat(h.from, h.sender, further) {
 		mailboxes, err := backend.ParseMailboxes(value)
 		if err != nil {
-			return errHeader
+			return nil, errHeader
 		}
-		for _, m := range mailboxes {
-			if !slices.Contains(owned, m.Normal()) {
-				return errFromOwned
-			}
+		if i == 0 && len(mailboxes) == 0 {
+			return nil, errFromCount
 		}
-		if i == 0 {
-			authors = len(mailboxes)
-		}
+		all = append(all, mailboxes...)
 	}
-	if authors == 0 {
-		return errFromCount
-	}
-	return nil
+	return all, nil
 }
 
 // completion is what a submitted message lacks and every message must or should
@@ -131,12 +126,14 @@ func (h *header) completion(host string) string {
 
 // trace is what a Received field tells.
 type trace struct {
-	helo   string
-	remote netip.Addr
-	host   string
-	id     string
-	rcpt   string // "" when there are several
-	utf8   bool
+	helo    string
+	remote  netip.Addr
+	host    string
+	id      string
+	rcpt    string // "" when there are several
+	utf8    bool
+	auth    bool   // who sent it is logged in
+	channel string // for people; "" for nothing
 }
 
 // received is the trace field of RFC 5321 section 4.4, folded.
@@ -145,14 +142,40 @@ func received(t *trace) string {
 	if t.remote.Is6() {
 		literal = "[IPv6:" + t.remote.String() + "]"
 	}
-	with := "ESMTPSA" // RFC 3848
+	with := "ESMTPS" // RFC 3848
 	if t.utf8 {
-		with = "UTF8SMTPSA" // RFC 6531 section 4.3
+		with = "UTF8SMTPS" // RFC 6531 section 4.3
 	}
-	recipient := ""
+	if t.auth {
+		with += "A"
+	}
+	channel, recipient := "", ""
+	if t.channel != "" {
+		channel = "\r\n\t(" + comment(t.channel) + ")"
+	}
 	if t.rcpt != "" {
 		recipient = "\r\n\tfor <" + t.rcpt + ">"
 	}
-	return fmt.Sprintf("Received: from %s (%s)\r\n\tby %s with %s id %s%s;\r\n\t%s\r\n",
-		t.helo, literal, t.host, with, t.id, recipient, time.Now().Format(time.RFC1123Z))
+	return fmt.Sprintf("Received: from %s (%s)%s\r\n\tby %s with %s id %s%s;\r\n\t%s\r\n",
+		t.helo, literal, channel, t.host, with, t.id, recipient, time.Now().Format(time.RFC1123Z))
+}
+
+// comment is text as it can stand in a comment (RFC 5322 section 3.2.2): of a
+// certificate one may find anything in it.
+func comment(text string) string {
+	const most = 400 // a line has 998 octets
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case b.Len() > most:
+			return b.String() + "..."
+		case r < ' ' || r > '~':
+			b.WriteByte('?')
+		case strings.ContainsRune(`()\`, r):
+			b.WriteString(`\` + string(r))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

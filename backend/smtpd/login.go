@@ -15,7 +15,7 @@ import (
 // certificate of the connection when the first MAIL comes without AUTH.
 
 // AuthMechanisms implements smtp.AuthSession.
-func (s *session) AuthMechanisms() []string { return s.s.Auth.Mechanisms(s.guard.caller) }
+func (s *session) AuthMechanisms() []string { return s.s.role.mechanisms(s) }
 
 // Auth implements smtp.AuthSession (RFC 4954).
 func (s *session) Auth(mechanism string) (sasl.Server, error) {
@@ -28,25 +28,28 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	if err := s.try(); err != nil {
 		return nil, err
 	}
+	if len(s.s.role.mechanisms(s)) == 0 {
+		return nil, errNoAuth
+	}
 	x := s.s.Auth.Begin(s.guard.caller, mechanism)
 	switch {
 	case x != nil:
-		return &exchange{s: s, sasl: x}, nil
+		return &dialog{s: s, sasl: x}, nil
 	case mechanism == sasl.External: // which is known here, but there is no certificate
 		return nil, errBadCredentials
 	}
 	return nil, errMechanism
 }
 
-// exchange is a SASL exchange as go-smtp runs one. All its errors are replies:
+// dialog is a SASL exchange as go-smtp runs one. All its errors are replies:
 // go-smtp shows others' texts to the client.
-type exchange struct {
+type dialog struct {
 	s    *session
 	sasl *auth.Exchange
 }
 
 // Next implements sasl.Server.
-func (e *exchange) Next(response []byte) (challenge []byte, done bool, err error) {
+func (e *dialog) Next(response []byte) (challenge []byte, done bool, err error) {
 	challenge, done, err = e.sasl.Next(e.s.ctx, response)
 	if err != nil {
 		return nil, false, e.s.failed(err)
@@ -66,7 +69,7 @@ func (s *session) present(sender backend.Address) error {
 	}
 	p, err := s.s.Auth.Certificate(s.ctx, s.guard.caller, sender.String())
 	if err != nil {
-		return s.failed(err)
+		return because(s.failed(err), err)
 	}
 	return s.enter(p)
 }
@@ -98,6 +101,11 @@ func (s *session) failed(err error) *smtp.SMTPError {
 
 // enter begins the time in which p is logged in.
 func (s *session) enter(p *auth.Principal) error {
+	if err := s.s.role.admit(s, p); err != nil {
+		p.Close()
+		s.failures++ // whose secret it was must not show
+		return s.failed(s.refuse("AUTH", err))
+	}
 	if !s.s.enterAccount(p.Account) {
 		p.Close()
 		s.guard.hangUp()
@@ -112,6 +120,9 @@ func (s *session) enter(p *auth.Principal) error {
 
 // lasting says whether the log-in still holds.
 func (s *session) lasting() error {
+	if s.who == nil {
+		return nil
+	}
 	why := s.who.Err()
 	if why == nil {
 		return nil

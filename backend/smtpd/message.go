@@ -118,7 +118,7 @@ func (g *guard) nextChunk() error {
 		}
 		var c command
 		if refusal == nil {
-			c, refusal = parseCommand(string(text), g.limits.MessageSize, "")
+			c, refusal = parseCommand(string(text), terms{size: g.limits.MessageSize})
 		}
 		if c.chunk == 0 {
 			g.idle++

@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +11,8 @@ import (
 
 	"telesphore/backend"
 	"telesphore/backend/auth"
+	"telesphore/backend/origin"
+	"telesphore/backend/scan"
 	"telesphore/storage"
 )
 
@@ -25,18 +26,21 @@ type session struct {
 
 	tries    int // to log in
 	failures int // of them, guesses only
+	unknown  int // recipients that another server named and nobody has
 	messages int
 
-	who *auth.Principal // nil before the log-in
-	tx  *transaction    // nil before MAIL
+	unlinked bool            // the client's certificate opens no account
+	who      *auth.Principal // nil before the log-in
+	tx       *transaction    // nil before MAIL
 }
 
 var _ smtp.AuthSession = (*session)(nil)
 
 // transaction is one message on its way in.
 type transaction struct {
+	party    party
+	size     int64 // octets that MAIL announced, 0 for none
 	envelope backend.Envelope
-	owned    []string // the sender's addresses, normalised
 }
 
 // newSession is called at the first EHLO of a connection.
@@ -50,9 +54,6 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 
 // Mail implements smtp.Session.
 func (s *session) Mail(from string, o *smtp.MailOptions) error {
-	if s.who == nil && s.guard.caller.TLS.Peer == nil {
-		return errNeedAuth
-	}
 	var sender backend.Address
 	if from != "" {
 		var err error
@@ -60,38 +61,40 @@ func (s *session) Mail(from string, o *smtp.MailOptions) error {
 			return errSenderForm
 		}
 	}
-	if s.who == nil {
-		if err := s.present(sender); err != nil {
-			return err
-		}
+	if !o.UTF8 && !sender.ASCII() {
+		return errNeedUTF8
 	}
 	if err := s.lasting(); err != nil {
 		return s.refuse("MAIL", err)
 	}
-	switch {
-	case s.tx != nil:
+	if s.tx != nil {
 		return errNested
-	case s.messages >= s.s.Limits.Messages:
-		s.guard.hangUp()
-		return errTooManyMails
-	case o.Size > s.s.Limits.MessageSize:
-		return errTooLarge
-	case !o.UTF8 && !sender.ASCII():
-		return errNeedUTF8
 	}
-	owned, err := s.addresses()
+	p, err := s.s.role.begin(s, sender)
 	if err != nil {
 		return s.refuse("MAIL", err)
 	}
-	// The null reverse-path is nobody's: receipts (RFC 8098 section 3) have it.
-	if !sender.IsZero() && !slices.Contains(owned, sender.Normal()) {
-		return s.refuse("MAIL", errNotOwned)
+	s.guard.known = true
+	switch {
+	case s.messages >= s.s.Limits.Messages:
+		s.guard.hangUp()
+		return errTooManyMails
+	case o.Size > s.limit(p):
+		return errTooLarge
 	}
-	s.tx = &transaction{owned: owned, envelope: backend.Envelope{
-		From: sender.String(), UTF8: o.UTF8,
+	s.tx = &transaction{party: p, size: o.Size, envelope: backend.Envelope{
+		From: sender.String(), UTF8: o.UTF8, RequireTLS: o.RequireTLS, HoldUntil: s.guard.until,
 		EnvelopeID: o.EnvelopeID, Return: string(o.Return),
 	}}
 	return nil
+}
+
+// limit is how many octets a message of p may have.
+func (s *session) limit(p party) int64 {
+	if l := p.limit(); l > 0 {
+		return min(l, s.s.Limits.MessageSize)
+	}
+	return s.s.Limits.MessageSize
 }
 
 // addresses are what the user may write as now. A user whose credentials have
@@ -130,7 +133,7 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	if !s.tx.envelope.UTF8 && !rcpt.ASCII() {
 		return errNeedUTF8
 	}
-	if err := s.mayWrite(rcpt); err != nil {
+	if err := s.tx.party.rcpt(rcpt); err != nil {
 		return s.refuse("RCPT", err)
 	}
 	r := backend.Rcpt{
@@ -138,30 +141,10 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 		OriginalType: string(o.OriginalRecipientType), Original: o.OriginalRecipient,
 	}
 	for _, n := range o.Notify {
-		r.Notify = append(r.Notify, string(n))
+		r.Notify |= notify(n)
 	}
 	s.tx.envelope.Rcpts = append(s.tx.envelope.Rcpts, r)
 	return nil
-}
-
-// mayWrite says whether there is a way to a recipient, for this user.
-func (s *session) mayWrite(rcpt backend.Address) error {
-	say := phrases{s.s.Language}
-	switch s.s.Router.Zone(rcpt.Domain) {
-	case backend.Local:
-		return say.list(s.s.Router.MayWrite(s.ctx, s.tx.envelope.From, rcpt.String()))
-	case backend.Trusted:
-		if err := s.s.Auth.Allow(s.ctx, s.who, auth.TrustSpace); err != nil {
-			return say.forbidden(err, rcpt.Domain)
-		}
-		return say.notConnected(rcpt.Domain)
-	case backend.Outside:
-		return say.notConnected(rcpt.Domain)
-	}
-	if when, left := s.s.Router.Left(rcpt.Domain); left {
-		return say.left(rcpt.Domain, when)
-	}
-	return say.unlisted(rcpt.Domain, s.s.Router.Domains)
 }
 
 // Data implements smtp.Session.
@@ -174,39 +157,88 @@ func (s *session) Data(r io.Reader) error {
 	if err != nil {
 		return s.refuse("DATA", err)
 	}
-	id := rand.Text()[:16]
-	if err := s.accept(m, id); err != nil {
+	size := len(m.body())
+	s.tx.envelope.Name = backend.NewName()
+	if err := s.accept(m); err != nil {
 		return s.refuse("DATA", err)
 	}
 	s.messages++
-	s.guard.queued = id
-	s.s.Logger.LogAttrs(s.ctx, slog.LevelInfo, "smtp.accepted", slog.String("id", id),
-		slog.String("account", s.who.Address), slog.Int("size", len(m.body())),
-		slog.Int("recipients", len(s.tx.envelope.Rcpts)), slog.String("conn", s.guard.wire.id))
+	s.guard.queued = s.tx.envelope.Name
+	s.s.Logger.LogAttrs(s.ctx, slog.LevelInfo, "smtp.accepted", slog.String("id", s.tx.envelope.Name),
+		slog.String("account", s.tx.party.String()), slog.Int("size", size),
+		slog.Int("recipients", len(s.tx.envelope.Rcpts)), slog.Any("remote", s.guard.wire.remote), slog.String("conn", s.guard.wire.id))
 	return nil
 }
 
 // accept checks who wrote the message, completes it and hands it over.
-func (s *session) accept(m *incoming, id string) error {
+func (s *session) accept(m *incoming) error {
+	e, p := &s.tx.envelope, s.tx.party
 	h, err := readHeader(m.body())
 	if err != nil {
 		return err
 	}
-	if err := h.checkAuthor(s.tx.owned); err != nil {
+	if h.hops > s.s.Limits.Hops {
+		return errHops
+	}
+	if err := p.author(h); err != nil {
 		return err
 	}
-	rcpt := ""
-	if len(s.tx.envelope.Rcpts) == 1 {
-		// With more of them, it would tell one about another (RFC 5321 section 7.6).
-		rcpt = s.tx.envelope.Rcpts[0].Address
+	p.vouch(e)
+	// Only we say what we have found out (RFC 8601 section 5).
+	m.replace(origin.Strip(m.body(), s.s.Hostname))
+	fields, err := p.examine(m, h)
+	if err != nil {
+		return err
 	}
-	m.prepend(h.completion(s.s.Hostname))
-	m.prepend(received(&trace{
-		helo: s.conn.Hostname(), remote: s.guard.wire.remote, host: s.s.Hostname,
-		id: id, rcpt: rcpt, utf8: s.tx.envelope.UTF8,
-	}))
-	s.tx.envelope.Octets = m.whole()
-	return s.s.Router.Accept(s.ctx, &s.tx.envelope)
+	verdict, err := s.scan(m)
+	if err != nil {
+		return err
+	}
+	if err := m.prepend(fields + s.received() + verdict); err != nil {
+		return err
+	}
+	e.Octets = m.whole()
+	if err := s.s.Router.Accept(s.ctx, e); err != nil {
+		return p.explain(err)
+	}
+	return nil
+}
+
+// scan asks the filter about a message, and returns the fields that it wants in front.
+func (s *session) scan(m *incoming) (fields string, err error) {
+	if s.s.Scanner == nil {
+		return "", nil
+	}
+	e := &s.tx.envelope
+	mail := &scan.Mail{Name: e.Name, Remote: s.guard.wire.remote, Helo: s.conn.Hostname(), From: e.From, Octets: m.whole()}
+	if e.Account != 0 {
+		mail.User = s.who.Address
+	}
+	for _, r := range e.Rcpts {
+		mail.Rcpts = append(mail.Rcpts, r.Address)
+	}
+	v := s.s.Scanner.Scan(s.ctx, mail)
+	switch v.Action {
+	case scan.Reject:
+		return "", with(errScanned, line(v.Reply))
+	case scan.TempFail:
+		return "", with(errScanLater, line(v.Reply))
+	}
+	return string(v.Fields), nil
+}
+
+// received is the trace field of this message.
+func (s *session) received() string {
+	e := &s.tx.envelope
+	t := &trace{
+		helo: s.conn.Hostname(), remote: s.guard.wire.remote, host: s.s.Hostname, id: e.Name,
+		utf8: e.UTF8, auth: e.Account != 0, channel: s.tx.party.channel(),
+	}
+	if len(e.Rcpts) == 1 {
+		// With more of them, it would tell one about another (RFC 5321 section 7.6).
+		t.rcpt = e.Rcpts[0].Address
+	}
+	return received(t)
 }
 
 // refuse writes the cause down and makes the reply.
@@ -217,7 +249,7 @@ func (s *session) refuse(command string, cause error) error {
 		level = slog.LevelError
 	}
 	s.s.Logger.LogAttrs(context.WithoutCancel(s.ctx), level, "smtp.refused", slog.String("command", command),
-		slog.Int("code", r.Code), slog.String("cause", cause.Error()), slog.String("conn", s.guard.wire.id))
+		slog.Int("code", r.Code), slog.String("cause", cause.Error()), slog.Any("remote", s.guard.wire.remote), slog.String("conn", s.guard.wire.id))
 	return r
 }
 
@@ -236,83 +268,17 @@ func (s *session) Logout() error {
 	return nil
 }
 
-// incoming is a message being received: room for what goes in front, then its octets.
-type incoming struct {
-	budget *budget
-	taken  int64
-	buf    []byte
-	start  int // where the message begins, what was prepended included
-}
-
-// headroom is for Received, Date and Message-ID, whose parts are bounded: helo
-// and host by 255 octets each, address by 254.
-const headroom = 4 << 10
-
-// receive reads a message within the limits.
-func (s *session) receive(r io.Reader) (*incoming, error) {
-	m := &incoming{budget: s.s.memory, start: headroom}
-	limit := s.s.Limits.MessageSize // the guard may have added a line end
-	if !m.grow(headroom + 28<<10) {
-		return m, errMemory
+// notify is one value of NOTIFY (RFC 3461 section 4.1), as go-smtp has it.
+func notify(n smtp.DSNNotify) storage.Notify {
+	switch n {
+	case smtp.DSNNotifyNever:
+		return storage.NotifyNever
+	case smtp.DSNNotifySuccess:
+		return storage.NotifySuccess
+	case smtp.DSNNotifyFailure:
+		return storage.NotifyFailure
+	case smtp.DSNNotifyDelayed:
+		return storage.NotifyDelay
 	}
-	m.buf = m.buf[:headroom]
-	for {
-		n, err := r.Read(m.buf[len(m.buf):cap(m.buf)])
-		m.buf = m.buf[:len(m.buf)+n]
-		switch size := int64(len(m.body())); {
-		case err == io.EOF && s.guard.added:
-			m.buf = m.buf[:len(m.buf)-len("\r\n")]
-			return m, nil
-		case err == io.EOF && size <= limit:
-			return m, nil
-		case err == io.EOF, err == nil && size > limit+2:
-			return m, errTooLarge
-		case err != nil:
-			return m, broken(err)
-		}
-		if len(m.buf) == cap(m.buf) && !m.grow(2*int64(cap(m.buf))) {
-			return m, errMemory
-		}
-	}
-}
-
-// broken keeps the reply in an error of the guard; the rest are go-smtp's own
-// (the client left, or gave the message up).
-func broken(err error) error {
-	var r *smtp.SMTPError
-	if errors.As(err, &r) {
-		return r
-	}
-	return errCut
-}
-
-// grow makes room for n octets in all.
-func (m *incoming) grow(n int64) bool {
-	if !m.budget.take(n - m.taken) {
-		return false
-	}
-	m.taken = n
-	m.buf = append(make([]byte, 0, n), m.buf...)
-	return true
-}
-
-// body is the message as it came, whole with what was prepended.
-func (m *incoming) body() []byte  { return m.buf[headroom:] }
-func (m *incoming) whole() []byte { return m.buf[m.start:] }
-
-// prepend puts header lines in front. Nothing else of a message is ever changed:
-// signatures cover it. That includes Bcc, which is the client's to leave out
-// (RFC 5322 section 3.6.3).
-func (m *incoming) prepend(lines string) {
-	if len(lines) > m.start {
-		return
-	}
-	m.start -= len(lines)
-	copy(m.buf[m.start:], lines)
-}
-
-// release gives the memory back.
-func (m *incoming) release() {
-	m.budget.give(m.taken)
-	m.taken = 0
+	return 0
 }

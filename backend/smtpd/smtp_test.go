@@ -55,7 +55,7 @@ func TestEHLOLeavesAtOnce(t *testing.T) {
 		t.Errorf("the reply came in %d records", n)
 	}
 	for _, want := range []string{
-		"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", "SMTPUTF8", "DSN", "SIZE 37748736", "LIMITS RCPTMAX=100",
+		"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "CHUNKING", "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN", "SMTPUTF8", "DSN", "REQUIRETLS", "SIZE 37748736", "LIMITS RCPTMAX=100",
 	} {
 		if !slices.ContainsFunc(r[1:], func(line string) bool { return line[4:] == want }) {
 			t.Errorf("%s is missing in %q", want, r)
@@ -152,7 +152,9 @@ func TestMail(t *testing.T) {
 		{"MAIL FROM:<" + alice + "> BODY=7BIT body=8BITMIME", "501 5.5.4 "},
 		{"MAIL FROM:<" + alice + "> COLOUR=red", "555 5.5.4 "},
 		{"MAIL FROM:<" + alice + "> BODY=BINARYMIME", "504 "},
-		{"MAIL FROM:<" + alice + "> REQUIRETLS", "504 "},
+		{"MAIL FROM:<" + alice + "> REQUIRETLS", "250 2.1.0 "},
+		{"MAIL FROM:<" + alice + "> REQUIRETLS=yes", "501 5.5.4 "},
+		{"MAIL FROM:<" + alice + "> MT-PRIORITY=3", "555 5.5.4 "},
 	} {
 		c.say(s[0], s[1])
 		c.say("RSET", "250 ")

@@ -1,386 +1,175 @@
-// Package smtpd is the door through which our users send mail (RFC 6409).
-//
-// github.com/emersion/go-smtp reads the commands and keeps their order, behind a
-// guard that checks each line before and each reply after: see type guard. The
-// way of a connection is: wireConn (deadlines) - starttls (the little that is
-// allowed in clear) - TLS - guard - go-smtp - session. SMTP codes are made in
-// errors.go only.
 package smtpd
 
 import (
 	"cmp"
-	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
-	"log/slog"
-	"net"
-	"net/netip"
-	"sync"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/emersion/go-smtp"
 
 	"telesphore/backend"
 	"telesphore/backend/auth"
 	"telesphore/storage"
-	"telesphore/tls"
 )
 
-// Limits bound what clients can ask for. A zero field means the default it names.
-type Limits struct {
-	MessageSize int64 // octets of one message; default 36 MiB, below 4 GiB
-	Memory      int64 // octets of all messages being received at once; default 512 MiB
-	Recipients  int   // of one message; default 100, the least RFC 5321 section 4.5.3.1.8 allows
+// submission is the role of the door for our users: who sends is logged in.
+type submission struct{ s *Server }
 
-	Connections           int // altogether; default 2,000
-	ConnectionsPerAddress int // from one IPv4 address or one IPv6 /64; default 50
-	ConnectionsPerAccount int // logged in to one account; default 50
-
-	Messages     int // of one connection; default 1,000
-	Commands     int // between two messages; default 1,000
-	Errors       int // commands that are not understood, before the connection closes; default 10
-	AuthFailures int // of one connection, before it closes; default 6, since programs send one wrong password twice
-	AuthTries    int // of one connection, however they end; default 30
-
-	Login     time.Duration // from the connection to the log-in; default 3 minutes
-	Handshake time.Duration // of TLS; default 2 minutes, in which a card's owner types the PIN
-	Idle      time.Duration // between two packets; default 5 minutes (RFC 5321 section 4.5.3.2.7)
-	Message   time.Duration // for one message from DATA to its end; default 1 hour
-	Write     time.Duration // until the client takes a reply; default 1 minute
+// extensions implements role.
+func (r submission) extensions() []string {
+	return []string{holdExtension(r.hold(), time.Now())}
 }
 
-// DefaultLimits are the limits that zero means.
-func DefaultLimits() Limits { return Limits{}.withDefaults() }
+// hold implements role.
+func (r submission) hold() time.Duration { return r.s.Limits.Hold }
 
-func (l Limits) withDefaults() Limits {
-	return Limits{
-		MessageSize:           cmp.Or(l.MessageSize, 36<<20),
-		Memory:                cmp.Or(l.Memory, 512<<20),
-		Recipients:            cmp.Or(l.Recipients, 100),
-		Connections:           cmp.Or(l.Connections, 2000),
-		ConnectionsPerAddress: cmp.Or(l.ConnectionsPerAddress, 50),
-		ConnectionsPerAccount: cmp.Or(l.ConnectionsPerAccount, 50),
-		Messages:              cmp.Or(l.Messages, 1000),
-		Commands:              cmp.Or(l.Commands, 1000),
-		Errors:                cmp.Or(l.Errors, 10),
-		AuthFailures:          cmp.Or(l.AuthFailures, 6),
-		AuthTries:             cmp.Or(l.AuthTries, 30),
-		Login:                 cmp.Or(l.Login, 3*time.Minute),
-		Handshake:             cmp.Or(l.Handshake, 2*time.Minute),
-		Idle:                  cmp.Or(l.Idle, 5*time.Minute),
-		Message:               cmp.Or(l.Message, time.Hour),
-		Write:                 cmp.Or(l.Write, time.Minute),
+// mechanisms implements role.
+func (r submission) mechanisms(s *session) []string { return s.s.Auth.Mechanisms(s.guard.caller) }
+
+// admit implements role: every account may send.
+func (r submission) admit(*session, *auth.Principal) error { return nil }
+
+// begin implements role.
+func (r submission) begin(s *session, sender backend.Address) (party, error) {
+	if s.who == nil && s.guard.caller.TLS.Peer == nil {
+		return nil, errNeedAuth
 	}
-}
-
-// Server is the submission door. Set the fields before the first call and leave
-// them alone.
-type Server struct {
-	Hostname string // how the server calls itself
-	Language string // of refusals that people read: "en" (default) or "fr"
-	Auth     *auth.Authenticator
-	Router   *backend.Router
-	Store    *storage.Store
-	TLS      *tls.Config
-	Limits   Limits
-	Logger   *slog.Logger // default slog.Default()
-
-	once   sync.Once
-	smtp   *smtp.Server
-	ready  *handover // connections for go-smtp
-	served chan struct{}
-	memory *budget
-	open   sync.WaitGroup // connections
-
-	mu        sync.Mutex // guards what follows
-	stopping  bool
-	listeners map[net.Listener]bool
-	conns     map[*wireConn]bool
-	networks  map[netip.Prefix]int
-	accounts  map[storage.AccountID]int
-}
-
-// start makes what all listeners share.
-func (s *Server) start() {
-	s.once.Do(func() {
-		s.Limits = s.Limits.withDefaults()
-		if s.Logger == nil {
-			s.Logger = slog.Default()
-		}
-		s.listeners, s.conns = map[net.Listener]bool{}, map[*wireConn]bool{}
-		s.networks, s.accounts = map[netip.Prefix]int{}, map[storage.AccountID]int{}
-		s.memory = &budget{left: s.Limits.Memory}
-		s.smtp = s.newSMTP()
-		s.ready = &handover{conns: make(chan net.Conn), done: make(chan struct{})}
-		s.served = make(chan struct{})
-		go func() {
-			defer close(s.served)
-			// Ends with Shutdown, which closes s.ready.
-			_ = s.smtp.Serve(s.ready)
-		}()
-	})
-}
-
-func (s *Server) newSMTP() *smtp.Server {
-	v := smtp.NewServer(smtp.BackendFunc(s.newSession))
-	v.Domain = s.Hostname
-	v.ErrorLog = slog.NewLogLogger(s.Logger.Handler(), slog.LevelError)
-	v.AllowInsecureAuth = true // the guard lets nobody in without TLS
-	v.MaxLineLength = 0        // the guard bounds command lines; messages may have any
-	// More than the limit, which the session holds: go-smtp refuses a message of
-	// exactly this size, and the guard may have added a line end.
-	v.MaxMessageBytes = s.Limits.MessageSize + 4
-	v.MaxRecipients = s.Limits.Recipients
-	v.EnableSMTPUTF8 = true
-	v.EnableDSN = true
-	return v
-}
-
-// Serve accepts connections that begin in clear and change to TLS with STARTTLS
-// (port 587), until ctx ends, the listener fails, or Shutdown. It closes ln.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	return s.serve(ctx, ln, false)
-}
-
-// ServeTLS accepts connections that begin with TLS (port 465, RFC 8314 section
-// 3.3). ln is a plain listener: TLS is put above the deadlines here.
-func (s *Server) ServeTLS(ctx context.Context, ln net.Listener) error {
-	return s.serve(ctx, ln, true)
-}
-
-func (s *Server) serve(ctx context.Context, ln net.Listener, implicit bool) error {
-	s.start()
-	defer ln.Close()
-	s.mu.Lock()
-	s.listeners[ln] = true
-	stopping := s.stopping
-	s.mu.Unlock()
-	if stopping {
-		return nil
-	}
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	for delay := time.Duration(0); ; {
-		conn, err := ln.Accept()
-		switch {
-		case err == nil:
-			delay = 0
-			s.admit(ctx, conn, implicit)
-			continue
-		case ctx.Err() != nil || s.isStopping():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept connections: %w", err)
-		}
-		// Mostly too many open files: wait for some of them to close.
-		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		s.Logger.WarnContext(ctx, "smtp.accept failed", "err", err, "retry", delay)
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (s *Server) isStopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.stopping
-}
-
-// admit begins a connection, or turns it away when there are too many.
-func (s *Server) admit(ctx context.Context, conn net.Conn, implicit bool) {
-	// The connection outlives Serve's ctx: Shutdown ends it.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &wireConn{
-		Conn: conn, remote: remoteAddr(conn), id: rand.Text()[:10], ctx: ctx, cancel: cancel,
-		write: s.Limits.Write,
-	}
-	w.pace(s.Limits.Login, s.Limits.Login, true)
-	if !s.enter(w) {
-		s.Logger.WarnContext(ctx, "smtp.conn refused", "remote", w.remote, "conn", w.id)
-		if !implicit {
-			l := newLines(w)
-			l.put(errTooManyConns)
-			_ = l.flush() // the answer is a courtesy
-		}
-		w.Close()
-		return
-	}
-	go func() {
-		g, err := s.secure(ctx, w, implicit)
-		if err != nil {
-			s.Logger.DebugContext(ctx, "smtp.conn ended before TLS", "remote", w.remote, "conn", w.id, "err", err)
-			w.Close()
-			s.leave(w)
-			return
-		}
-		g.onClose = func() { s.leave(w) }
-		if !s.ready.give(g) {
-			g.Close()
-		}
-	}()
-}
-
-// secure does what comes before TLS, and the handshake.
-func (s *Server) secure(ctx context.Context, w *wireConn, implicit bool) (*guard, error) {
-	if !implicit {
-		if err := s.starttls(w); err != nil {
+	if s.who == nil {
+		if err := s.present(sender); err != nil {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.Limits.Handshake)
-	defer cancel()
-	conn := tls.Server(w, s.TLS)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		// Nothing in clear may follow: the connection is over.
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+	owned, err := s.addresses()
+	if err != nil {
+		return nil, err
 	}
-	domain := ""
-	if len(s.Router.Domains) > 0 {
-		domain = s.Router.Domains[0]
+	// The null reverse-path is nobody's: receipts (RFC 8098 section 3) have it.
+	if !sender.IsZero() && !slices.Contains(owned, sender.Normal()) {
+		return nil, errNotOwned
 	}
-	g := newGuard(conn, w, &s.Limits, s.Hostname, domain)
-	g.silent = !implicit
-	return g, nil
+	return &user{s: s, owned: owned, level: s.who.Level, sending: r.s.Router.Sending}, nil
 }
 
-// enter counts a connection, unless there are too many.
-func (s *Server) enter(w *wireConn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	net := network(w.remote)
-	if s.stopping || len(s.conns) >= s.Limits.Connections || s.networks[net] >= s.Limits.ConnectionsPerAddress {
-		return false
-	}
-	s.conns[w] = true
-	s.networks[net]++
-	s.open.Add(1)
-	return true
+// user is the party of an account of ours.
+type user struct {
+	s       *session
+	owned   []string // addresses that it may write as, normalised
+	level   int      // how well it is known
+	sending storage.SendLimits
+	away    []string // recipients so far that other servers get it for, normalised
 }
 
-func (s *Server) leave(w *wireConn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	net := network(w.remote)
-	delete(s.conns, w)
-	if s.networks[net]--; s.networks[net] == 0 {
-		delete(s.networks, net)
-	}
-	s.open.Done()
-}
+// limit implements party.
+func (u *user) limit() int64 { return 0 }
 
-// enterAccount counts a log-in, unless the account has too many.
-func (s *Server) enterAccount(id storage.AccountID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.accounts[id] >= s.Limits.ConnectionsPerAccount {
-		return false
-	}
-	s.accounts[id]++
-	return true
-}
-
-func (s *Server) leaveAccount(id storage.AccountID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.accounts[id]--; s.accounts[id] == 0 {
-		delete(s.accounts, id)
-	}
-}
-
-// Shutdown closes the listeners, says 421 to those who are between two commands
-// and lets messages that are under way finish. When ctx ends it closes what is
-// left, and returns ctx's error. It returns when every connection is closed.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.start()
-	s.mu.Lock()
-	s.stopping = true
-	for ln := range s.listeners {
-		ln.Close()
-	}
-	conns := make([]*wireConn, 0, len(s.conns))
-	for w := range s.conns {
-		conns = append(conns, w)
-	}
-	s.mu.Unlock()
-	for _, w := range conns {
-		w.stop(errShutdown)
-	}
-	closed := make(chan struct{})
-	go func() {
-		s.open.Wait()
-		close(closed)
-	}()
-	var err error
-	select {
-	case <-closed:
-	case <-ctx.Done():
-		err = fmt.Errorf("wait for connections: %w", ctx.Err())
-		for _, w := range conns {
-			w.Close()
+// rcpt implements party.
+func (u *user) rcpt(to backend.Address) error {
+	server, say := u.s.s, phrases{u.s.s.Language}
+	switch server.Router.Zone(to.Domain) {
+	case backend.Local:
+		return say.list(server.Router.MayWrite(u.s.ctx, u.s.tx.envelope.From, to.String()))
+	case backend.Trusted:
+		if err := u.allow(); err != nil {
+			return say.forbidden(err, to.Domain)
 		}
-		<-closed
+	case backend.Outside:
+	default:
+		if when, left := server.Router.Left(to.Domain); left {
+			return say.left(to.Domain, when)
+		}
+		return say.unlisted(to.Domain, server.Router.Domains)
 	}
-	s.ready.Close()
-	<-s.served
+	if server.Reaches != nil && !server.Reaches(to.Domain) {
+		return say.notConnected(to.Domain)
+	}
+	return u.spend(to)
+}
+
+// allow says whether the account is known well enough to write into the trust space.
+func (u *user) allow() error {
+	a, who := u.s.s.Auth, u.s.who
+	if u.level >= a.Need(who.Address, auth.TrustSpace) {
+		return nil
+	}
+	return a.Allow(u.s.ctx, who, auth.TrustSpace)
+}
+
+// spend counts a recipient at another server, unless that is one too many for today.
+// The count on disk moves when the message is taken over.
+func (u *user) spend(to backend.Address) error {
+	normal := to.Normal()
+	if u.sending == (storage.SendLimits{}) || slices.Contains(u.away, normal) {
+		return nil
+	}
+	away := append(slices.Clip(u.away), normal)
+	var sent storage.Sent
+	now := time.Now()
+	err := u.s.s.Store.View(u.s.ctx, func(tx *storage.Tx) (err error) {
+		if sent, err = tx.SentOn(u.s.who.Account, now); err != nil {
+			return err
+		}
+		return tx.MaySend(u.s.who.Account, now, away, u.sending)
+	})
+	if errors.Is(err, storage.ErrSendQuota) {
+		return because(u.exhausted(sent, len(u.away), now), err)
+	}
+	if err == nil {
+		u.away = away
+	}
 	return err
 }
 
-// handover is the listener of go-smtp: it accepts connections that are secure already.
-type handover struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-// give waits until go-smtp takes the connection; false when it takes no more.
-func (h *handover) give(c net.Conn) bool {
-	select {
-	case h.conns <- c:
-		return true
-	case <-h.done:
-		return false
+// exhausted tells which of the limits of a day is reached, when more recipients were to be added to pending ones.
+func (u *user) exhausted(sent storage.Sent, pending int, now time.Time) error {
+	say := phrases{u.s.s.Language}
+	if u.sending.Messages > 0 && sent.Messages+pending >= u.sending.Messages {
+		return say.sentEnough(min(sent.Messages+pending, u.sending.Messages), u.sending.Messages, now)
 	}
+	return say.metEnough(u.sending.First, now)
 }
 
-// Accept implements net.Listener.
-func (h *handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
+// author implements party (RFC 6409 section 8.1 calls it enforcing; ours is the only
+// notion of who wrote a message that readers have). Whoever resends a message signs for that too.
+func (u *user) author(h *header) error {
+	authors, err := h.authors(h.resent...)
+	if err != nil {
+		return err
 	}
-}
-
-// Close implements net.Listener.
-func (h *handover) Close() error {
-	h.once.Do(func() { close(h.done) })
+	for _, a := range authors {
+		if !slices.Contains(u.owned, a.Normal()) {
+			return errFromOwned
+		}
+	}
 	return nil
 }
 
-// Addr implements net.Listener.
-func (h *handover) Addr() net.Addr { return &net.TCPAddr{} }
-
-// budget is the memory that messages being received may take.
-type budget struct {
-	mu   sync.Mutex // guards left
-	left int64      // octets
+// examine implements party: it adds what every message must or should have.
+func (u *user) examine(m *incoming, h *header) (string, error) {
+	return "", m.prepend(h.completion(u.s.s.Hostname))
 }
 
-func (b *budget) take(n int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n > b.left {
-		return false
+// channel implements party. How our users reach us is nobody else's business.
+func (u *user) channel() string { return "" }
+
+// vouch implements party.
+func (u *user) vouch(e *backend.Envelope) {
+	e.Account, e.Sending = u.s.who.Account, u.sending
+	_, e.Origin, _ = strings.Cut(u.s.who.Address, "@")
+}
+
+// explain implements party. Another connection of the account may have used the quota up meanwhile.
+func (u *user) explain(err error) error {
+	if !errors.Is(err, storage.ErrSendQuota) {
+		return err
 	}
-	b.left -= n
-	return true
+	now := time.Now()
+	var sent storage.Sent
+	failed := u.s.s.Store.View(u.s.ctx, func(tx *storage.Tx) (err error) {
+		sent, err = tx.SentOn(u.s.who.Account, now)
+		return err
+	})
+	return because(u.exhausted(sent, len(u.away)-1, now), cmp.Or(failed, err))
 }
 
-func (b *budget) give(n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.left += n
-}
+// String implements party.
+func (u *user) String() string { return u.s.who.Address }

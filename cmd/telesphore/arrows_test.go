@@ -18,15 +18,21 @@ func arrows() map[string][]string {
 	door := []string{"backend", "backend/auth", "backend/message", "storage", "tls"}
 	return map[string][]string{
 		"backend/imapd":  append([]string{"backend/imapd/wire"}, door...),
-		"backend/smtpd":  door,
-		"backend/admind": door,
+		"backend/smtpd":  append([]string{"backend/origin", "backend/scan", "backend/xdm"}, door...),
+		"backend/admind": append([]string{"backend/queue"}, door...),
 
 		"backend/imapd/wire": {},
 		"backend/auth":       {"backend", "storage", "tls"},
-		"backend":            {"backend/message", "storage"},
+		"backend":            {"backend/message", "backend/report", "backend/xdm", "storage"},
 		"backend/message":    {},
-		"backend/notify":     {"backend", "backend/auth"},
-		"backend/relay":      {"backend", "tls"},
+		"backend/report":     {"backend/message", "storage"},
+		"backend/xdm":        {"backend/message"},
+		"backend/notify":     {"backend", "backend/auth", "storage"},
+		"backend/queue":      {"backend", "backend/report", "storage"},
+		"backend/relay":      {"backend", "storage", "tls"},
+		"backend/dkim":       {"backend", "backend/message"},
+		"backend/origin":     {"backend", "backend/message"},
+		"backend/scan":       {},
 
 		"storage":        {"storage/kv", "storage/body", "storage/keyring"},
 		"storage/bolt":   {"storage/kv"},

@@ -12,6 +12,7 @@ import (
 	"telesphore/backend"
 	"telesphore/backend/auth"
 	"telesphore/backend/relay"
+	"telesphore/backend/scan"
 )
 
 // This file finds what is wrong with a configuration whose values have the right type.
@@ -93,11 +94,6 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 			wrong("policy.domains", "%q is no domain name", p.Domain)
 		}
 	}
-	for _, d := range c.TrustSpace {
-		if _, err := backend.ParseDomain(d); err != nil {
-			wrong("trust_space.domains", "%q is no domain name", d)
-		}
-	}
 	scheme, _, remote := strings.Cut(c.WhiteList.Source, "://")
 	if remote && scheme != "https" {
 		wrong("trust_space.source", "%q is neither a file nor an https URL", c.WhiteList.Source)
@@ -108,23 +104,82 @@ func (c *Config) checkTrust(wrong func(key, format string, args ...any)) {
 	if c.WhiteList.MaxLoss > 100 {
 		wrong("trust_space.max_loss", "%d is more than 100 percent", c.WhiteList.MaxLoss)
 	}
-	for _, r := range c.Routes {
-		if _, _, err := net.SplitHostPort(r.Host); err != nil {
-			wrong("relay.routes", "%q is no host with a port, like mail.example:25", r.Host)
-		}
-		if host, _, _ := net.SplitHostPort(r.Host); r.Security == relay.None && !loopback(host) {
-			wrong("relay.routes", `security "none" is for this machine only: codes would travel in clear to %s`, host)
-		}
-		if !slices.Contains([]string{"none", "starttls", "tls"}, r.Security) {
-			wrong("relay.routes", `security %q is none of "none", "starttls" and "tls"`, r.Security)
-		}
-	}
+	c.checkRelay(wrong)
 	c.checkCards(wrong)
 	if c.Auth.Codes.Digits < 6 || c.Auth.Codes.Digits > 8 {
 		wrong("codes.digits", "a code has 6 to 8 digits")
 	}
 	if c.Auth.AppPasswords.Level > auth.LevelCode {
 		wrong("app_passwords.worth", "an application password is worth 1 or 2")
+	}
+}
+
+// checkRelay finds what is wrong with how mail leaves and comes in.
+func (c *Config) checkRelay(wrong func(key, format string, args ...any)) {
+	for i := range c.Routes {
+		c.checkRoute(&c.Routes[i], wrong)
+	}
+	ours := func(domain string) bool {
+		return slices.ContainsFunc(c.Domains, func(d string) bool { return strings.EqualFold(d, domain) })
+	}
+	for _, y := range c.Systems {
+		for _, address := range append([]string{y.Account}, y.Senders...) {
+			if a, err := backend.ParseAddress(address); err != nil || !ours(a.Domain) {
+				wrong("systems.identities", "%q is no address at one of the domains that are kept here", address)
+			} else if address != a.Normal() {
+				wrong("systems.identities", "write %q as %q", address, a.Normal())
+			}
+		}
+	}
+	for _, k := range c.DKIM {
+		if !ours(k.Domain) {
+			wrong("dkim.keys", "%q is not among domains", k.Domain)
+		}
+	}
+	for _, server := range c.DNS.Servers {
+		if _, err := netip.ParseAddrPort(server); err != nil {
+			wrong("dns.servers", "%q is no address with a port, like 127.0.0.1:53", server)
+		}
+	}
+	if _, _, err := scan.ParseAddress(c.Scan.Milter); err != nil && c.Scan.Milter != "" {
+		wrong("scan.milter", `%q is neither "unix:/PATH" nor "tcp:HOST:PORT"`, c.Scan.Milter)
+	}
+	if c.Scan.OnFailure != "refuse" && c.Scan.OnFailure != "accept" {
+		wrong("scan.on_failure", `%q is neither "refuse" nor "accept"`, c.Scan.OnFailure)
+	}
+	if c.Origin.OnFailure != "reject" && c.Origin.OnFailure != "mark" {
+		wrong("origin.on_failure", `%q is neither "reject" nor "mark"`, c.Origin.OnFailure)
+	}
+}
+
+// checkRoute finds what is wrong with a way to other servers.
+func (c *Config) checkRoute(r *RouteConfig, wrong func(key, format string, args ...any)) {
+	if _, err := backend.ParseDomain(r.Domain); err != nil && r.Domain != relay.Other {
+		wrong("relay.routes", `%q is neither a domain name nor "*"`, r.Domain)
+	}
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil && r.Host != "" {
+		wrong("relay.routes", "%q is no host with a port, like mail.example:25", r.Host)
+	}
+	switch r.Security {
+	case relay.StartTLS:
+	case routeTrusted:
+		if r.Host == "" || r.Username != "" || r.Domain == relay.Other {
+			wrong("relay.routes", `security "trusted" is for one domain of the trust space, and needs a host and no log-in`)
+		}
+	case relay.TLS:
+		if r.Host == "" {
+			wrong("relay.routes", `security "tls" needs a host: MX records lead to port 25, where TLS begins by STARTTLS`)
+		}
+	case relay.None:
+		if !loopback(host) {
+			wrong("relay.routes", `security "none" is for a host on this machine only: codes would travel in clear to %q`, host)
+		}
+	default:
+		wrong("relay.routes", `security %q is none of "none", "starttls", "tls" and "trusted"`, r.Security)
+	}
+	if (r.Username == "") != (r.PasswordFile == "") || r.Username != "" && (r.Host == "" || r.Security == relay.None) {
+		wrong("relay.routes", "username and password_file go together, with a host and TLS")
 	}
 }
 

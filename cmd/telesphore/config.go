@@ -13,9 +13,13 @@ import (
 	"telesphore/backend"
 	"telesphore/backend/admind"
 	"telesphore/backend/auth"
+	"telesphore/backend/dkim"
 	"telesphore/backend/imapd"
+	"telesphore/backend/origin"
+	"telesphore/backend/queue"
 	"telesphore/backend/relay"
 	"telesphore/backend/smtpd"
+	"telesphore/backend/xdm"
 	"telesphore/storage"
 	"telesphore/storage/body"
 	"telesphore/tls"
@@ -24,7 +28,8 @@ import (
 // Config is what config.example.toml says: that file tells what each key means,
 // and a test proves that its values are the defaults.
 type Config struct {
-	path string // the file that it was read from, "" when there is none
+	path     string // the file that it was read from, "" when there is none
+	operator string // whose server it is, in each line of the log; "" for no word of it
 
 	Data        string // directory
 	Hostname    string
@@ -34,20 +39,30 @@ type Config struct {
 	Language    string
 	AdminSocket string
 
-	Listen struct{ IMAP, IMAPS, Submission, Submissions string } // a door is closed when its address is empty
+	Listen struct{ IMAP, IMAPS, Submission, Submissions, SMTP string } // a door is closed when its address is empty
 	TLS    struct{ Certificates []tls.Pair }
 	Keys   struct {
 		MasterFile    string
 		MasterCommand []string
 	}
-	Log        struct{ Level, Format string }
-	Aliases    backend.AliasLimits
-	Policy     PolicyConfig
-	TrustSpace []string // domains of other operators
-	WhiteList  WhiteListConfig
-	Routes     []relay.Route
-	Cards      CardConfig
-	Audit      storage.AuditOptions
+	Log       struct{ Level, Format string }
+	Aliases   backend.AliasLimits
+	Policy    PolicyConfig
+	WhiteList WhiteListConfig
+	Cards     CardConfig
+	Audit     storage.AuditOptions
+
+	Routes    []RouteConfig
+	Relay     relay.Limits
+	Systems   []smtpd.System
+	Origin    OriginConfig
+	DNS       DNSConfig
+	Queue     queue.Limits
+	Sending   storage.SendLimits
+	DKIM      []dkim.Key
+	Scan      ScanConfig
+	Documents xdm.Limits
+	Traces    time.Duration // how long what became of a message is known
 
 	Storage storage.Limits
 	Bodies  body.Options
@@ -69,16 +84,42 @@ type DomainPolicy struct {
 	auth.Levels
 }
 
-// WhiteListConfig is what the section [trust_space] says beside its domains.
+// WhiteListConfig is the section [trust_space].
 type WhiteListConfig struct {
-	Source  string
-	Roots   []string
-	Refresh time.Duration
-	MaxAge  time.Duration
+	Certificates []tls.Pair
+	Source       string
+	Roots        []string
+	Refresh      time.Duration
+	MaxAge       time.Duration
+	Timeout      time.Duration
+	Size         int64
+	Entries      int
+	MaxLoss      int // percent
+}
+
+// RouteConfig is a route whose password lies in a file.
+type RouteConfig struct {
+	relay.Route
+	PasswordFile string
+}
+
+// OriginConfig is the section [origin].
+type OriginConfig struct {
+	origin.Limits
+	OnFailure string // "reject" or "mark"
+}
+
+// DNSConfig is the section [dns].
+type DNSConfig struct {
+	Servers []string
 	Timeout time.Duration
-	Size    int64
-	Entries int
-	MaxLoss int // percent
+}
+
+// ScanConfig is the section [scan].
+type ScanConfig struct {
+	Milter    string
+	Timeout   time.Duration
+	OnFailure string // "refuse" or "accept"
 }
 
 // CardConfig is the section [cards].
@@ -161,6 +202,9 @@ func defaultConfig() *Config {
 			Refresh: 15 * time.Minute, ListSize: 64 << 20, Timeout: 30 * time.Second, Answers: 10_000,
 			AnswerFor: time.Hour, PerAccount: 5, Window: 14 * 24 * time.Hour, Recheck: 15 * time.Minute,
 		},
+		Relay: relay.DefaultLimits(), Origin: OriginConfig{origin.DefaultLimits(), "reject"},
+		Queue: queue.DefaultLimits(), DNS: DNSConfig{Timeout: 5 * time.Second}, Scan: ScanConfig{Timeout: time.Minute, OnFailure: "refuse"},
+		Documents: xdm.DefaultLimits(), Sending: storage.SendLimits{Messages: 500, First: 200}, Traces: 365 * day,
 		Audit: storage.AuditOptions{FileSize: 64 << 20, Every: time.Second, Queue: 10_000},
 	}
 	apps := auth.DefaultAppPasswordLimits()
@@ -168,6 +212,7 @@ func defaultConfig() *Config {
 	p.Enabled, p.Level, p.Life, p.PerAccount = true, apps.Level, apps.Life, apps.PerAccount
 	c.Language, c.SubAddress = "en", "+"
 	c.Listen.IMAP, c.Listen.IMAPS, c.Listen.Submission, c.Listen.Submissions = ":143", ":993", ":587", ":465"
+	c.Listen.SMTP = ":25"
 	c.Log.Level, c.Log.Format = "info", "text"
 	return c
 }
@@ -251,9 +296,17 @@ func (c *Config) resolve(dir string) {
 	for i := range c.WhiteList.Roots {
 		absolute(&c.WhiteList.Roots[i])
 	}
-	for i := range c.TLS.Certificates {
-		absolute(&c.TLS.Certificates[i].Cert)
-		absolute(&c.TLS.Certificates[i].Key)
+	for _, pairs := range [][]tls.Pair{c.TLS.Certificates, c.WhiteList.Certificates} {
+		for i := range pairs {
+			absolute(&pairs[i].Cert)
+			absolute(&pairs[i].Key)
+		}
+	}
+	for i := range c.DKIM {
+		absolute(&c.DKIM[i].File)
+	}
+	for i := range c.Routes {
+		absolute(&c.Routes[i].PasswordFile)
 	}
 	if c.Hostname == "" {
 		if c.Hostname, _ = os.Hostname(); c.Hostname == "" {
@@ -262,10 +315,16 @@ func (c *Config) resolve(dir string) {
 	}
 }
 
-// outside lists the ordinary domains that mail may go to: those with a route.
+// routeTrusted is the security of a route to a domain of the trust space. It is no
+// permission: when the domain leaves the trust space, no mail goes there any more.
+const routeTrusted = "trusted"
+
+// outside lists the ordinary domains that mail may go to: those with a route of theirs.
 func (c *Config) outside() (domains []string) {
 	for _, r := range c.Routes {
-		domains = append(domains, r.Domain)
+		if r.Security != routeTrusted {
+			domains = append(domains, r.Domain)
+		}
 	}
 	return domains
 }
@@ -299,17 +358,18 @@ func (c *Config) cardRules() auth.CardRules {
 type door struct {
 	name     string // as in [listen]
 	address  string
-	implicit bool // TLS from the first octet
-	smtp     bool
+	protocol string // "imap", "submission" or "smtp"
+	implicit bool   // TLS from the first octet
 }
 
 // doors lists the listeners that are open.
 func (c *Config) doors() []door {
 	return slices.DeleteFunc([]door{
-		{"imap", c.Listen.IMAP, false, false},
-		{"imaps", c.Listen.IMAPS, true, false},
-		{"submission", c.Listen.Submission, false, true},
-		{"submissions", c.Listen.Submissions, true, true},
+		{"imap", c.Listen.IMAP, "imap", false},
+		{"imaps", c.Listen.IMAPS, "imap", true},
+		{"submission", c.Listen.Submission, "submission", false},
+		{"submissions", c.Listen.Submissions, "submission", true},
+		{"smtp", c.Listen.SMTP, "smtp", false},
 	}, func(d door) bool { return d.address == "" })
 }
 
@@ -324,7 +384,7 @@ func (c *Config) locked(other *Config) []string {
 	var keys []string
 	ours, theirs := c.settings(), other.settings()
 	for i, s := range ours {
-		if write(s.value) != write(theirs[i].value) && !slices.Contains([]string{"log.level", "tls.certificates"}, s.key) {
+		if write(s.value) != write(theirs[i].value) && !slices.Contains([]string{"log.level", "tls.certificates", "trust_space.certificates"}, s.key) {
 			keys = append(keys, s.key)
 		}
 	}

@@ -130,7 +130,7 @@ func TestMistakesAreAllTold(t *testing.T) {
 		{"long grace", "[cards]\ngrace = \"25h\"\n", "line 2: cards.grace: a revocation list counts at most 24h"},
 		{"short codes", "[codes]\ndigits = 5\n", "line 2: codes.digits: a code has 6 to 8 digits"},
 		{"strong application password", "[app_passwords]\nworth = 3\n", "line 2: app_passwords.worth: an application password is worth 1 or 2"},
-		{"route in clear", "[relay]\nroutes = [{domain = \"p.test\", host = \"192.0.2.1:25\", security = \"none\"}]\n", `line 2: relay.routes: security "none" is for this machine only`},
+		{"route in clear", "[relay]\nroutes = [{domain = \"p.test\", host = \"192.0.2.1:25\", security = \"none\"}]\n", `line 2: relay.routes: security "none" is for a host on this machine only`},
 		{"route without a port", "[relay]\nroutes = [{domain = \"p.test\", host = \"mail.p.test\", security = \"tls\"}]\n", `line 2: relay.routes: "mail.p.test" is no host with a port`},
 		{"bad security", "[relay]\nroutes = [{domain = \"p.test\", host = \"mail.p.test:25\", security = \"ssl\"}]\n", `line 2: relay.routes: security "ssl" is none of`},
 		{"white list in clear", "[trust_space]\nsource = \"http://lilas.test/list.xml\"\nroots = [\"r.pem\"]\n", "line 2: trust_space.source: \"http://lilas.test/list.xml\" is neither a file nor an https URL"},
@@ -187,7 +187,7 @@ hashes = 0
 		{c.Data, filepath.Join(dir, "data")},
 		{c.AdminSocket, filepath.Join(dir, "data", "admin.sock")},
 		{c.Keys.MasterFile, filepath.Join(dir, "data", "master.key")},
-		{len(c.doors()), 3},
+		{len(c.doors()), 4},
 		{c.TLS.Certificates, []tls.Pair{{Cert: filepath.Join(dir, "a.pem"), Key: "/k.pem"}, {Cert: filepath.Join(dir, "b.pem"), Key: filepath.Join(dir, "b.key")}}},
 		{c.Storage.QuotaBytes, int64(1536 << 20)},
 		{c.Bodies.SegmentSize, int64(1 << 20)},
@@ -249,8 +249,12 @@ func TestReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	peering, err := tls.Open(c.peering())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var log bytes.Buffer
-	s := &server{config: c, identity: identity}
+	s := &server{config: c, identity: identity, peering: peering}
 	s.logger, s.level = loggerTo(&log, c)
 	before := identity.Certificates()[0]
 
@@ -274,5 +278,8 @@ func TestReload(t *testing.T) {
 	change(file("debug", next), "reread", true)
 	if s.level.Level().String() != "DEBUG" {
 		t.Errorf("level %v", s.level.Level())
+	}
+	if !peering.Certificates()[0].Equal(identity.Certificates()[0]) {
+		t.Error("other operators are shown another certificate than people")
 	}
 }

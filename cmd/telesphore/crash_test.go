@@ -61,13 +61,12 @@ func runCrashServer(dir, ports string) error {
 		return err
 	}
 	o := d.first // its store is enough
-	if o.lock, err = lockDirectory(o.dir); err != nil {
-		return err
+	for _, each := range d.operators() {
+		if each.lock, err = lockDirectory(each.dir); err != nil {
+			return err
+		}
 	}
-	if d.outside, err = newOutside(d.file(demoOutside), d.spare(1)); err != nil {
-		return err
-	}
-	if err := d.prepare(); err != nil {
+	if err := d.world(); err != nil {
 		return err
 	}
 	if err := o.configure(); err != nil {

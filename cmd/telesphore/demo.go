@@ -40,12 +40,14 @@ type demo struct {
 	dir      string // absolute
 	portBase int
 	lang     string
-	text     *messages
+	text     *demoText
 	first    *operator
 	peer     *operator
-	pair     tls.Pair // the certificate of both
+	pair     tls.Pair // the certificate of both, for clients
 	trust    *demoTrust
 	outside  *outside
+	list     *listServer
+	dns      *demoDNS
 }
 
 func demoCommand() *cobra.Command {
@@ -70,7 +72,7 @@ addresses and passwords there. SIGINT (Ctrl-C) or SIGTERM stop both.`,
 		},
 	}
 	cmd.Flags().StringVar(&d.dir, "dir", "", "`directory` where everything is kept, found again at the next start; else a new one is made")
-	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "`N`: imap, imaps, submission, submissions take the ports N+1 to N+4 in place of 1143, 1993, 1587, 1465; those of clinique.test N+11 to N+14 in place of 11143, 11993, 11587, 11465")
+	cmd.Flags().IntVar(&d.portBase, "port-base", 0, "`N`: imap, imaps, submission, submissions, smtp take the ports N+1 to N+5 in place of 1143, 1993, 1587, 1465, 1025; those of clinique.test N+11 to N+15 in place of 11143, 11993, 11587, 11465, 11025")
 	cmd.Flags().StringVar(&d.lang, "lang", "en", "`language` of what is printed: fr or en")
 	return cmd
 }
@@ -100,10 +102,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if d.outside, err = newOutside(d.file(demoOutside), d.spare(1)); err != nil {
-		return err
-	}
-	if err := d.prepare(); err != nil {
+	if err := d.world(); err != nil {
 		return err
 	}
 	for _, o := range d.operators() {
@@ -115,6 +114,21 @@ func (d *demo) start(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// world makes or finds what operators need of the world around them, and has it answer.
+func (d *demo) world() (err error) {
+	if d.outside, err = newOutside(d.file(demoOutside), d.spare(1)); err != nil {
+		return err
+	}
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	if d.list, err = newListServer(d.file(demoWhiteList), d.spare(2), d.pair); err != nil {
+		return err
+	}
+	d.dns, err = d.zones(d.spare(3))
+	return err
 }
 
 // serve answers at the doors of both until ctx ends or one of them fails, which
@@ -154,6 +168,12 @@ func (d *demo) close() error {
 	if d.outside != nil {
 		_ = d.outside.Close() // connections that were cut off are nobody's loss
 	}
+	if d.list != nil {
+		errs = append(errs, d.list.Close())
+	}
+	if d.dns != nil {
+		errs = append(errs, d.dns.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -176,13 +196,14 @@ func (d *demo) directory() (err error) {
 		return fmt.Errorf("make the demo's directory: %w", err)
 	}
 	d.first = &operator{
-		demo: d, domain: demoDomain, trusts: demoPeer, host: "mail.hopital.localhost", postmaster: "secretariat",
-		dir: d.dir,
+		demo: d, domain: demoDomain, host: "mail.hopital.localhost", postmaster: "secretariat",
+		name: "Hôpital de démonstration", unit: "1990000001", dir: d.dir,
 	}
 	d.peer = &operator{
-		demo: d, domain: demoPeer, trusts: demoDomain, host: "mail.clinique.localhost", postmaster: "pharmacie",
-		dir: d.file(demoPeerDir), after: 10, beyond: 10_000,
+		demo: d, domain: demoPeer, host: "mail.clinique.localhost", postmaster: "pharmacie",
+		name: "Clinique de démonstration", unit: "1990000002", dir: d.file(demoPeerDir), after: 10, beyond: 10_000,
 	}
+	d.first.other, d.peer.other = d.peer, d.first
 	return nil
 }
 
@@ -196,8 +217,18 @@ func (d *demo) prepare() (err error) {
 	if d.pair, err = d.certificates(); err != nil {
 		return err
 	}
-	d.trust, err = d.cards()
-	return err
+	if d.trust, err = d.cards(); err != nil {
+		return err
+	}
+	for _, o := range d.operators() {
+		if o.card, err = d.trust.operatorCard(o); err != nil {
+			return err
+		}
+		if err := o.signingKeys(); err != nil {
+			return err
+		}
+	}
+	return d.listTrust()
 }
 
 // spare is where the nth thing that is no door listens: wherever there is room,
@@ -212,12 +243,16 @@ func (d *demo) spare(nth int) string {
 
 // demoFile is demo.json.
 type demoFile struct {
-	Operator demoOperator         `json:"operator"`
-	Peer     demoOperator         `json:"peer"`
-	CA       string               `json:"ca"`
-	Outside  string               `json:"outside"`
-	Accounts []demoAccount        `json:"accounts"`
-	Cards    map[string]*demoCard `json:"cards"`
+	Operator  demoOperator         `json:"operator"`
+	Peer      demoOperator         `json:"peer"`
+	CA        string               `json:"ca"`
+	PeersCA   string               `json:"operators_ca"` // signed what the smtp doors show
+	Outside   string               `json:"outside"`
+	DNS       string               `json:"dns"`
+	WhiteList string               `json:"whitelist"` // the file; operators fetch it from whitelist_url
+	ListURL   string               `json:"whitelist_url"`
+	Accounts  []demoAccount        `json:"accounts"`
+	Cards     map[string]*demoCard `json:"cards"`
 }
 
 // demoOperator is how to reach one server.
@@ -227,6 +262,9 @@ type demoOperator struct {
 	IMAPS       string `json:"imaps"`
 	Submission  string `json:"submission"`
 	Submissions string `json:"submissions"`
+	SMTP        string `json:"smtp"`
+	Cert        string `json:"cert"` // what it shows to the other operator, and its key
+	Key         string `json:"key"`
 	AdminSocket string `json:"admin_socket"`
 	Config      string `json:"config"`
 }
@@ -234,12 +272,16 @@ type demoOperator struct {
 // announce writes demo.json: everything answers.
 func (d *demo) announce() error {
 	octets, err := json.MarshalIndent(demoFile{
-		Operator: d.first.told(),
-		Peer:     d.peer.told(),
-		CA:       d.file(demoCA),
-		Outside:  d.file(demoOutside),
-		Accounts: d.accounts(),
-		Cards:    d.trust.bad,
+		Operator:  d.first.told(),
+		Peer:      d.peer.told(),
+		CA:        d.file(demoCA),
+		PeersCA:   d.trust.organisations.file,
+		Outside:   d.file(demoOutside),
+		DNS:       d.dns.Addr(),
+		WhiteList: d.file(demoWhiteList),
+		ListURL:   d.list.URL(),
+		Accounts:  d.accounts(),
+		Cards:     d.trust.bad,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", demoReady, err)

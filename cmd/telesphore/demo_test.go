@@ -130,7 +130,7 @@ func TestDemoTable(t *testing.T) {
 	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []*messages{english(), french()} {
+	for _, text := range []*demoText{english(), french()} {
 		var out bytes.Buffer
 		if err := text.table(&out, d); err != nil {
 			t.Fatal(err)
@@ -142,6 +142,9 @@ func TestDemoTable(t *testing.T) {
 			"imap 127.0.0.1:" + at(1) + " 127.0.0.1:" + at(11) + " STARTTLS",
 			"imaps 127.0.0.1:" + at(2) + " 127.0.0.1:" + at(12) + " SSL/TLS",
 			"submissions 127.0.0.1:" + at(4) + " 127.0.0.1:" + at(14) + " SSL/TLS",
+			"smtp 127.0.0.1:" + at(5) + " 127.0.0.1:" + at(15) + " STARTTLS",
+			text.WhiteList + " https://127.0.0.1:" + at(22) + "/whitelist.xml",
+			text.DNS + " 127.0.0.1:" + at(23),
 			"medecin@hopital.test " + d.accounts()[0].Password + " " + text.Cards["unlinked"],
 			"pharmacie@clinique.test " + d.accounts()[5].Password + " " + text.Cards["linked"] + " " + text.Codes[false],
 			at(2) + " (" + at(12),

@@ -7,12 +7,14 @@ import (
 	"text/tabwriter"
 )
 
-// messages is what the demo tells people, in one language. Logs and errors are
+// demoText is what the demo tells people, in one language. Logs and errors are
 // in English always: they are for whoever helps.
-type messages struct {
+type demoText struct {
 	Title     string
 	Directory string
 	Authority string
+	WhiteList string
+	DNS       string
 	Door      string
 	Security  string
 	Account   string
@@ -27,11 +29,13 @@ type messages struct {
 	Stop      string
 }
 
-func english() *messages {
-	return &messages{
+func english() *demoText {
+	return &demoText{
 		Title:     "Telesphore is ready: two operators. Accounts and certificates are made up, and only this machine can reach them.",
 		Directory: "Directory",
 		Authority: "Authority",
+		WhiteList: "White list",
+		DNS:       "Name server",
 		Door:      "DOOR",
 		Security:  "SECURITY",
 		Account:   "ACCOUNT",
@@ -41,7 +45,7 @@ func english() *messages {
 		Cards:     map[string]string{"linked": "linked", "unlinked": "not linked yet", "none": "none"},
 		Codes:     map[bool]string{true: "by mail", false: "off"},
 		Trying: "Cards are in %s: a certificate and a key each, and both in a .p12 file (password " + demoPassword + ").\n" +
-			"Code mails arrive in %s.",
+			"Code mails, and all other mail to " + demoInternet + ", arrive in %s.",
 		Heading: "To read mail with Thunderbird:",
 		Steps: [5]string{
 			"Settings > Privacy & Security > Manage Certificates > Authorities > Import %s, and trust it for websites. (At a first start, the icon at the top right of the account window puts that window aside.)",
@@ -54,11 +58,13 @@ func english() *messages {
 	}
 }
 
-func french() *messages {
-	return &messages{
+func french() *demoText {
+	return &demoText{
 		Title:     "Telesphore est prêt : deux opérateurs. Comptes et certificats sont inventés ; seule cette machine peut les joindre.",
 		Directory: "Dossier",
 		Authority: "Autorité",
+		WhiteList: "Liste blanche",
+		DNS:       "Serveur de noms",
 		Door:      "PORTE",
 		Security:  "SÉCURITÉ",
 		Account:   "COMPTE",
@@ -68,7 +74,7 @@ func french() *messages {
 		Cards:     map[string]string{"linked": "liée", "unlinked": "pas encore liée", "none": "aucune"},
 		Codes:     map[bool]string{true: "par courriel", false: "non"},
 		Trying: "Les cartes sont dans %s : un certificat et une clé chacune, et les deux dans un fichier .p12 (mot de passe " + demoPassword + ").\n" +
-			"Les codes arrivent par courriel dans %s.",
+			"Les codes, et tout autre courrier à " + demoInternet + ", arrivent dans %s.",
 		Heading: "Pour lire le courrier avec Thunderbird :",
 		Steps: [5]string{
 			"Paramètres > Vie privée et sécurité > Gérer les certificats > Autorités > Importer %s, confirmer pour les sites web. (Au premier démarrage, l'icône en haut à droite de la fenêtre des comptes la met de côté.)",
@@ -82,7 +88,7 @@ func french() *messages {
 }
 
 // language finds the messages of a language.
-func language(name string) (*messages, error) {
+func language(name string) (*demoText, error) {
 	switch name {
 	case "fr":
 		return french(), nil
@@ -93,10 +99,11 @@ func language(name string) (*messages, error) {
 }
 
 // table writes how to reach the demo.
-func (m *messages) table(out io.Writer, d *demo) error {
+func (m *demoText) table(out io.Writer, d *demo) error {
 	ca := d.file(demoCA)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\n\n%s\t%s\n%s\t%s\n\n", m.Title, m.Directory, d.dir, m.Authority, ca)
+	fmt.Fprintf(w, "%s\n\n%s\t%s\n%s\t%s\n", m.Title, m.Directory, d.dir, m.Authority, ca)
+	fmt.Fprintf(w, "%s\t%s\n%s\t%s\n\n", m.WhiteList, d.list.URL(), m.DNS, d.dns.Addr())
 	ports := m.doors(w, d.first, d.peer)
 	fmt.Fprintf(w, "\n%s\t%s\t%s\t%s\n", m.Account, m.Password, m.Card, m.Code)
 	for _, a := range d.accounts() {
@@ -120,7 +127,7 @@ func (m *messages) table(out io.Writer, d *demo) error {
 
 // doors writes a line for each door, with a column for each operator. It returns,
 // by door, what Steps say of it: the first's port, the second's and whose that is.
-func (m *messages) doors(w io.Writer, first, second *operator) map[string][]any {
+func (m *demoText) doors(w io.Writer, first, second *operator) map[string][]any {
 	fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", m.Door, first.domain, second.domain, m.Security)
 	ports := make(map[string][]any)
 	others := second.config.doors()

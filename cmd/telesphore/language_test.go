@@ -9,7 +9,7 @@ import (
 
 func TestLanguagesSayTheSame(t *testing.T) {
 	verbs := regexp.MustCompile(`%[a-z]`)
-	texts := func(m *messages) map[string]string {
+	texts := func(m *demoText) map[string]string {
 		all := make(map[string]string)
 		v := reflect.ValueOf(m).Elem()
 		for i := range v.NumField() {
@@ -42,7 +42,7 @@ func TestLanguagesSayTheSame(t *testing.T) {
 }
 
 func TestLanguageIsChosen(t *testing.T) {
-	for name, want := range map[string]*messages{"fr": french(), "en": english()} {
+	for name, want := range map[string]*demoText{"fr": french(), "en": english()} {
 		if got, err := language(name); err != nil || got.Title != want.Title {
 			t.Errorf("--lang %q: %v, %v", name, got, err)
 		}

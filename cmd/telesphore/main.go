@@ -73,7 +73,7 @@ Exit codes: 0 done; 1 failed; 2 the command line was not understood.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(demoCommand(), serveCommand(), accountCommand(), aliasCommand(), cardCommand(), codeCommand(), grantCommand(), sessionCommand(),
-		appPasswordCommand(), whiteListCommand(), keyCommand(), auditCommand(), configCommand(), versionCommand())
+		appPasswordCommand(), whiteListCommand(), queueCommand(), messageCommand(), keyCommand(), dkimCommand(), auditCommand(), configCommand(), versionCommand())
 	return root
 }
 

@@ -159,8 +159,8 @@ func scriptEnv(ts *testscript.TestScript) []string {
 
 // cmdDemo is `demo DIR [ARG...]`: it starts a demo with a free port base, or
 // with $base when the script has set it, and waits until it is ready. It sets
-// $base, $ca, $outside, $config, $socket, the doors' addresses ($imap ...), the
-// second operator's ($peer_config, $peer_imap ...), and for each account its password ($medecin ...), a SASL PLAIN response ($medecin_plain), and
+// $base, $ca, $operators_ca, $outside, $whitelist, $config, $socket, the doors' addresses ($imap ...), the files
+// by which other operators know it ($operator_cert, $operator_key), the second operator's ($peer_config, $peer_imap ...), and for each account its password ($medecin ...), a SASL PLAIN response ($medecin_plain), and
 // the files of its card ($medecin_cert, $medecin_key; $revoked_cert and so on too).
 func cmdDemo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
@@ -190,11 +190,13 @@ func tell(ts *testscript.TestScript, octets []byte) error {
 		return err
 	}
 	ts.Setenv("ca", told.CA)
+	ts.Setenv("operators_ca", told.PeersCA)
 	ts.Setenv("outside", told.Outside)
+	ts.Setenv("whitelist", told.WhiteList)
 	for prefix, o := range map[string]*demoOperator{"": &told.Operator, "peer_": &told.Peer} {
 		for name, value := range map[string]string{
-			"imap": o.IMAP, "imaps": o.IMAPS, "submission": o.Submission, "submissions": o.Submissions,
-			"config": o.Config, "socket": o.AdminSocket,
+			"imap": o.IMAP, "imaps": o.IMAPS, "submission": o.Submission, "submissions": o.Submissions, "smtp": o.SMTP,
+			"operator_cert": o.Cert, "operator_key": o.Key, "config": o.Config, "socket": o.AdminSocket,
 		} {
 			ts.Setenv(prefix+name, value)
 			if _, port, err := net.SplitHostPort(value); err == nil {

@@ -56,6 +56,10 @@ func (s *server) reload(ctx context.Context) {
 		s.logger.Error("the certificates were not reread: the old ones stay in use", "err", err)
 		return
 	}
+	if err := s.peering.Reload(next.peering()); err != nil {
+		s.logger.Error("the certificates for other operators were not reread: the old ones stay in use", "err", err)
+		return
+	}
 	if s.anchors != nil {
 		if err := s.anchors.Refresh(ctx); err != nil {
 			s.logger.Error("some revocation lists were not reread: the old ones count until they end", "err", err)
@@ -66,9 +70,10 @@ func (s *server) reload(ctx context.Context) {
 }
 
 func (s *server) warnOfExpiry() {
-	for _, c := range s.identity.Expiring(time.Now().Add(expiryWarning)) {
+	soon := time.Now().Add(expiryWarning)
+	for _, c := range append(s.identity.Expiring(soon), s.peering.Expiring(soon)...) {
 		s.logger.Warn("a certificate ends soon: renew it, then send SIGHUP",
-			"names", strings.Join(c.DNSNames, " "), "until", c.NotAfter)
+			"subject", c.Subject.String(), "names", strings.Join(c.DNSNames, " "), "until", c.NotAfter)
 	}
 }
 
@@ -80,8 +85,12 @@ func loggerTo(out io.Writer, c *Config) (logger *slog.Logger, level *slog.LevelV
 		level.Set(l)
 	}
 	options := &slog.HandlerOptions{Level: level}
+	logger = slog.New(slog.NewTextHandler(out, options))
 	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, options)), level
+		logger = slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(out, options)), level
+	if c.operator != "" {
+		logger = logger.With("operator", c.operator)
+	}
+	return logger, level
 }

@@ -17,6 +17,7 @@ import (
 	"telesphore/backend/auth"
 	"telesphore/backend/imapd"
 	"telesphore/backend/notify"
+	"telesphore/backend/queue"
 	"telesphore/backend/relay"
 	"telesphore/backend/smtpd"
 	"telesphore/storage"
@@ -40,7 +41,11 @@ type server struct {
 	audit     *storage.Audit
 	auth      *auth.Authenticator
 	imap      *imapd.Server
-	smtp      *smtpd.Server
+	smtp      *smtpd.Server // for our users
+	exchange  *smtpd.Server // for other servers
+	peering   *tls.Identity // what we show there
+	relay     *relay.Relay
+	queue     *queue.Runner
 	notifier  *notify.Notifier
 	admin     *admind.Server
 	socket    net.Listener
@@ -84,27 +89,23 @@ func (s *server) open(ctx context.Context) (err error) {
 	s.onClose(s.audit.Close)
 	router := &backend.Router{
 		Store: s.store, Domains: c.Domains, Postmaster: c.Postmaster, SubAddress: c.SubAddress, Aliases: c.Aliases,
-		TrustSpace: c.TrustSpace, Outside: c.outside(),
+		Outside: c.outside(), Lifetime: c.Queue.Lifetime, Sending: c.Sending, Documents: c.Documents,
 	}
 	if err := s.openWhiteList(router); err != nil {
 		return fmt.Errorf("read the roots of the white list: %w", err)
 	}
-	courier := &relay.Relay{Hostname: c.Hostname, Routes: c.Routes, Logger: logger}
-	s.notifier = &notify.Notifier{
-		Router: router, Send: courier.Send, Hostname: c.Hostname, Logger: logger,
-		Reach: courier.Reaches,
+	if err := s.openMail(router); err != nil {
+		return err
 	}
+	s.notifier = &notify.Notifier{Router: router, Hostname: c.Hostname, Reach: s.relay.Reaches, Logger: logger}
 	s.auth = s.authenticator(router)
 	s.imap = &imapd.Server{
 		Store: s.store, Auth: s.auth, TLS: s.identity.Server(s.anchors),
 		Hostname: c.Hostname, Limits: c.IMAP, Logger: logger,
 	}
-	s.smtp = &smtpd.Server{
-		Store: s.store, Auth: s.auth, Router: router, TLS: s.identity.Server(s.anchors),
-		Hostname: c.Hostname, Language: c.Language, Limits: c.SMTP, Logger: logger,
-	}
+	s.doorsOfMail(router)
 	s.admin = &admind.Server{
-		Store: s.store, Auth: s.auth, Anchors: s.anchors, Router: router, WhiteList: s.whiteList, Limits: c.Admin, Log: logger,
+		Store: s.store, Auth: s.auth, Anchors: s.anchors, Router: router, WhiteList: s.whiteList, Queue: s.queue, Limits: c.Admin, Log: logger,
 	}
 	return nil
 }
@@ -194,7 +195,8 @@ func (s *server) serve(ctx context.Context, ready func() error) error {
 	open("admin", s.admin.Serve, s.socket)
 	doors.Go(func() { s.watch(watching) })
 	doors.Go(func() { s.auth.Run(watching) })
-	doors.Go(func() { s.notifier.Run(running) })
+	doors.Go(func() { s.dropOld(watching) })
+	doors.Go(func() { s.queue.Run(watching) })
 	if s.anchors != nil {
 		doors.Go(func() { s.anchors.Run(watching) })
 	}
@@ -218,16 +220,19 @@ func (s *server) serve(ctx context.Context, ready func() error) error {
 
 // handler is who answers at a door.
 func (s *server) handler(d door) func(context.Context, net.Listener) error {
-	switch {
-	case d.smtp && d.implicit:
-		return s.smtp.ServeTLS
-	case d.smtp:
+	switch d.protocol {
+	case "submission":
+		if d.implicit {
+			return s.smtp.ServeTLS
+		}
 		return s.smtp.Serve
-	case d.implicit:
-		return s.imap.ServeTLS
-	default:
-		return s.imap.Serve
+	case "smtp":
+		return s.exchange.Serve
 	}
+	if d.implicit {
+		return s.imap.ServeTLS
+	}
+	return s.imap.Serve
 }
 
 // shutdown lets every door say goodbye at the same time, and cuts off who is slow.
@@ -236,7 +241,7 @@ func (s *server) shutdown(ctx context.Context) {
 	defer cancel()
 	s.logger.Info("stopping")
 	var doors sync.WaitGroup
-	for _, shutdown := range []func(context.Context) error{s.imap.Shutdown, s.smtp.Shutdown, s.admin.Shutdown} {
+	for _, shutdown := range []func(context.Context) error{s.imap.Shutdown, s.smtp.Shutdown, s.exchange.Shutdown, s.admin.Shutdown} {
 		doors.Go(func() {
 			if err := shutdown(ctx); err != nil {
 				s.logger.Warn("connections were cut off", "err", err)

@@ -4,7 +4,8 @@ import (
 	"slices"
 
 	"telesphore/backend/auth"
-	"telesphore/backend/relay"
+	"telesphore/backend/dkim"
+	"telesphore/backend/smtpd"
 	"telesphore/tls"
 )
 
@@ -12,7 +13,7 @@ import (
 
 // settings binds every key to its place, in the order of config.example.toml.
 func (c *Config) settings() []setting {
-	return slices.Concat(c.generalSettings(), c.storeSettings(), c.doorSettings(), c.authSettings(), c.trustSettings())
+	return slices.Concat(c.generalSettings(), c.storeSettings(), c.doorSettings(), c.authSettings(), c.trustSettings(), c.relaySettings())
 }
 
 // generalSettings are about the server as a whole.
@@ -30,6 +31,7 @@ func (c *Config) generalSettings() []setting {
 		{key: "listen.imaps", value: &c.Listen.IMAPS},
 		{key: "listen.submission", value: &c.Listen.Submission},
 		{key: "listen.submissions", value: &c.Listen.Submissions},
+		{key: "listen.smtp", value: &c.Listen.SMTP},
 
 		{key: "tls.certificates", value: &tables[tls.Pair]{&c.TLS.Certificates, pairColumns, `certificates like { cert = "FILE", key = "FILE" }`}},
 
@@ -99,11 +101,14 @@ func (c *Config) doorSettings() []setting {
 		{key: "smtp.connections", value: &m.Connections},
 		{key: "smtp.connections_per_address", value: &m.ConnectionsPerAddress},
 		{key: "smtp.connections_per_account", value: &m.ConnectionsPerAccount},
+		{key: "smtp.hops", value: &m.Hops},
+		{key: "smtp.hold", value: (*Duration)(&m.Hold)},
 		{key: "smtp.messages", value: &m.Messages},
 		{key: "smtp.commands", value: &m.Commands},
 		{key: "smtp.errors", value: &m.Errors},
 		{key: "smtp.failures", value: &m.AuthFailures},
 		{key: "smtp.tries", value: &m.AuthTries},
+		{key: "smtp.unknown", value: &m.Unknown},
 		{key: "smtp.log_in", value: (*Duration)(&m.Login)},
 		{key: "smtp.handshake", value: (*Duration)(&m.Handshake)},
 		{key: "smtp.idle", value: (*Duration)(&m.Idle)},
@@ -172,8 +177,8 @@ func (c *Config) trustSettings() []setting {
 	return append(append([]setting{}, levelColumns("policy.", &c.Policy.Levels)...), []setting{
 		{key: "policy.domains", value: &tables[DomainPolicy]{&c.Policy.Domains, policyColumns, `policies like { domain = "clinique.example", log_in = 2, read = 2, trust_space = 2, credentials = 3 }`}},
 
-		{key: "trust_space.domains", value: &c.TrustSpace},
 		{key: "trust_space.source", value: &w.Source},
+		{key: "trust_space.certificates", value: &tables[tls.Pair]{&w.Certificates, pairColumns, `certificates like { cert = "FILE", key = "FILE" }`}},
 		{key: "trust_space.roots", value: &w.Roots},
 		{key: "trust_space.refresh", value: (*Duration)(&w.Refresh)},
 		{key: "trust_space.max_age", value: (*Duration)(&w.MaxAge)},
@@ -181,8 +186,6 @@ func (c *Config) trustSettings() []setting {
 		{key: "trust_space.size", value: (*Size)(&w.Size)},
 		{key: "trust_space.entries", value: &w.Entries},
 		{key: "trust_space.max_loss", value: &w.MaxLoss, zero: true},
-
-		{key: "relay.routes", value: &tables[relay.Route]{&c.Routes, routeColumns, `routes like { domain = "perso.example", host = "mail.perso.example:25", security = "starttls" }`}},
 
 		{key: "cards.issuers", value: &tables[CardIssuer]{&k.Issuers, issuerColumns, `issuers like { group = "igc-sante", kind = "person", certificate = "FILE", lists = ["FILE or URL"] }`}},
 		{key: "cards.refresh", value: (*Duration)(&k.Refresh)},
@@ -195,6 +198,72 @@ func (c *Config) trustSettings() []setting {
 		{key: "cards.window", value: (*Duration)(&k.Window)},
 		{key: "cards.recheck", value: (*Duration)(&k.Recheck)},
 	}...)
+}
+
+// relaySettings are about mail that leaves, and mail that comes from elsewhere.
+func (c *Config) relaySettings() []setting {
+	r, o, q, d := &c.Relay, &c.Origin.Limits, &c.Queue, &c.Documents
+	return []setting{
+		{key: "relay.routes", value: &tables[RouteConfig]{&c.Routes, routeColumns, `routes like { domain = "perso.example", host = "mail.perso.example:25", security = "starttls" }`}},
+
+		{key: "relay.resolve", value: (*Duration)(&r.Resolve)},
+		{key: "relay.dial", value: (*Duration)(&r.Dial)},
+		{key: "relay.command", value: (*Duration)(&r.Command)},
+		{key: "relay.data", value: (*Duration)(&r.Data)},
+		{key: "relay.quit", value: (*Duration)(&r.Quit)},
+		{key: "relay.reply", value: &r.Reply},
+		{key: "relay.hosts", value: &r.Hosts},
+		{key: "relay.addresses", value: &r.Addresses},
+		{key: "relay.recipients", value: &r.Rcpts},
+		{key: "relay.hold", value: (*Size)(&r.Hold)},
+		{key: "relay.idle", value: (*Duration)(&r.Idle)},
+		{key: "relay.uses", value: &r.Uses},
+		{key: "relay.kept", value: &r.Kept},
+
+		{key: "systems.identities", value: &tables[smtpd.System]{&c.Systems, systemColumns, `identities like { account = "labo@hopital.example", networks = ["10.1.0.0/16"] }`}},
+
+		{key: "origin.on_failure", value: &c.Origin.OnFailure},
+		{key: "origin.time", value: (*Duration)(&o.Time)},
+		{key: "origin.signatures", value: &o.Signatures},
+		{key: "origin.key_bits", value: &o.KeyBits},
+		{key: "origin.header", value: &o.Header},
+		{key: "origin.lines", value: &o.Lines},
+
+		{key: "queue.first", value: (*Duration)(&q.First)},
+		{key: "queue.first_urgent", value: (*Duration)(&q.FirstShort)},
+		{key: "queue.longest", value: (*Duration)(&q.Longest)},
+		{key: "queue.lifetime", value: (*Duration)(&q.Lifetime)},
+		{key: "queue.warn", value: (*Duration)(&q.Warn)},
+		{key: "queue.attempts", value: &q.Attempts},
+		{key: "queue.per_domain", value: &q.PerDomain},
+		{key: "queue.attempt", value: (*Duration)(&q.Attempt)},
+		{key: "queue.recipients", value: &q.Recipients},
+		{key: "queue.gather", value: (*Duration)(&q.Gather)},
+		{key: "queue.give_back", value: (*Size)(&q.Return)},
+		{key: "queue.grace", value: (*Duration)(&q.Grace)},
+
+		{key: "dns.servers", value: &c.DNS.Servers},
+		{key: "dns.timeout", value: (*Duration)(&c.DNS.Timeout)},
+
+		{key: "sending.per_day", value: &c.Sending.Messages, zero: true},
+		{key: "sending.first_per_day", value: &c.Sending.First, zero: true},
+
+		{key: "dkim.keys", value: &tables[dkim.Key]{&c.DKIM, dkimColumns, `keys like { domain = "hopital.example", selector = "s2026", file = "FILE" }`}},
+
+		{key: "scan.milter", value: &c.Scan.Milter},
+		{key: "scan.timeout", value: (*Duration)(&c.Scan.Timeout)},
+		{key: "scan.on_failure", value: &c.Scan.OnFailure},
+
+		{key: "documents.archive", value: (*Size)(&d.Archive)},
+		{key: "documents.file", value: (*Size)(&d.File)},
+		{key: "documents.files", value: &d.Files},
+
+		{key: "traces.keep", value: (*Duration)(&c.Traces)},
+	}
+}
+
+func dkimColumns(k *dkim.Key) []setting {
+	return []setting{{key: "domain", value: &k.Domain}, {key: "selector", value: &k.Selector}, {key: "file", value: &k.File}}
 }
 
 func pairColumns(p *tls.Pair) []setting {
@@ -214,8 +283,26 @@ func policyColumns(p *DomainPolicy) []setting {
 	return append([]setting{{key: "domain", value: &p.Domain}}, levelColumns("", &p.Levels)...)
 }
 
-func routeColumns(r *relay.Route) []setting {
-	return []setting{{key: "domain", value: &r.Domain}, {key: "host", value: &r.Host}, {key: "security", value: &r.Security}}
+func routeColumns(r *RouteConfig) []setting {
+	return []setting{
+		{key: "domain", value: &r.Domain},
+		{key: "host", value: &r.Host, zero: true},
+		{key: "security", value: &r.Security},
+		{key: "username", value: &r.Username, zero: true},
+		{key: "password_file", value: &r.PasswordFile, zero: true},
+	}
+}
+
+func systemColumns(y *smtpd.System) []setting {
+	return []setting{
+		{key: "account", value: &y.Account},
+		{key: "senders", value: &y.Senders, zero: true},
+		{key: "networks", value: &y.Networks, zero: true},
+		{key: "per_minute", value: &y.PerMinute, zero: true},
+		{key: "per_day", value: &y.PerDay, zero: true},
+		{key: "message", value: (*Size)(&y.Message), zero: true},
+		{key: "fill", value: &y.Fill, zero: true},
+	}
 }
 
 func issuerColumns(i *CardIssuer) []setting {

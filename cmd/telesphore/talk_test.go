@@ -20,7 +20,7 @@ import (
 // cmdTalk is `talk [-card NAME] [-tls VERSION,...] [-from ADDRESS] [-resume] DOOR,... FILE`:
 // a conversation with a door of the demo, or the same one with each of several doors
 // and with each of several versions of TLS (1.2, 1.3; the newest if none is named).
-// DOOR is imap, imaps, submission or submissions; peer-imap and so on are the second
+// DOOR is imap, imaps, submission, submissions or smtp; peer-imap and so on are the second
 // operator's. NAME is a role that has a card, or what demo.json calls one of its bad cards;
 // ADDRESS is our own, another of the loopback network's.
 // With -resume the TLS session is one of an earlier talk with this door, version and
@@ -62,12 +62,14 @@ func cmdTalk(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// clientTLS trusts the demo's authority, and presents a card unless it is "".
+// clientTLS trusts the demo's authorities, and presents a card unless it is "".
 func clientTLS(ts *testscript.TestScript, card, version string) *tls.Config {
-	ca, err := os.ReadFile(ts.Getenv("ca"))
-	ts.Check(err)
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
+	for _, name := range []string{"ca", "operators_ca"} {
+		ca, err := os.ReadFile(ts.Getenv(name))
+		ts.Check(err)
+		roots.AppendCertsFromPEM(ca)
+	}
 	number, ok := map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[version]
 	if !ok {
 		ts.Fatalf("no TLS %q: 1.2 or 1.3", version)

@@ -57,9 +57,6 @@ func writeWhiteList(out io.Writer, p *admind.WhiteList) {
 	}
 	writeChange(out, "changed", p.Last)
 	writeChange(out, "waits for refresh --accept", p.Held)
-	if len(p.Configured) > 0 {
-		row(out, "in the configuration", joined(p.Configured, ""))
-	}
 }
 
 func listDate(p *admind.WhiteList) string {
@@ -124,9 +121,6 @@ func writePeer(out io.Writer, p *admind.Peer) {
 		row(out, "white list", "left on "+when(p.Left))
 	default:
 		row(out, "white list", "not listed")
-	}
-	if p.Configured {
-		row(out, "configuration", "listed")
 	}
 	mail := "may not go there"
 	if p.Trusted {

@@ -1,0 +1,72 @@
+package report
+
+import "telesphore/storage"
+
+// english is what notices say in English.
+func english() *language {
+	return &language{
+		tag:    "en",
+		sender: "Mail Delivery System",
+		when:   "2 January 2006 at 15:04 (UTC-07:00)",
+		subjects: map[storage.Action]string{
+			storage.Failed:    "Your message was not delivered",
+			storage.Delayed:   "Your message is not delivered yet",
+			storage.Delivered: "Your message was delivered",
+			storage.Relayed:   "Your message was handed on",
+			storage.Expanded:  "Your message was given to a list",
+		},
+		openings: map[storage.Action]string{
+			storage.Failed:    "Your message of {arrived} was not delivered to:",
+			storage.Delayed:   "Your message of {arrived} is not delivered yet to:",
+			storage.Delivered: "Your message of {arrived} was delivered to:",
+			storage.Relayed:   "Your message of {arrived} was handed to another server, which tells nothing about what follows, for:",
+			storage.Expanded:  "Your message of {arrived} was given to a list, which passes it on to its members:",
+		},
+		closings: map[storage.Action]string{
+			storage.Failed:    "It is not tried any more.",
+			storage.Delayed:   "There is nothing to do. It is tried until {until}; if that does not succeed, you will be told. Do not send it again.",
+			storage.Delivered: "It is in the mailbox. Whether somebody has read it is not known.",
+			storage.Relayed:   "There is nothing to do.",
+			storage.Expanded:  "There is nothing to do.",
+		},
+		late:   "There is nothing to do. It will be tried again; if that does not succeed, you will be told. Do not send it again.",
+		ended:  "It was tried again and again until now. If it is urgent, reach the recipient in another way.",
+		answer: "The server {server} answered:",
+		header: "A report for programs and the header of your message are attached.",
+		whole:  "A report for programs and your message are attached.",
+		end:    "Written by the mail server {host}.",
+		reasons: map[string]reason{
+			"":     {"It could not be delivered.", "Ask your administrator."},
+			"1":    {"Something is wrong with the address.", "Check how it is written, then send the message again."},
+			"1.1":  {"There is no such address there.", "Check how it is written, then send the message again."},
+			"1.2":  {"There is no such domain: the part of the address behind @.", "Check how it is written, then send the message again."},
+			"1.3":  {"This is no valid address.", "Check how it is written, then send the message again."},
+			"1.6":  {"The recipient has moved; this address is not used any more.", "Ask the recipient for the new one."},
+			"1.10": {"This domain takes no mail.", "Check how it is written, then send the message again."},
+			"2":    {"The mailbox takes no mail.", "Reach the recipient in another way."},
+			"2.1":  {"The mailbox is switched off.", "Reach the recipient in another way."},
+			"2.2":  {"The mailbox is full.", "Tell the recipient in another way, then send the message again."},
+			"2.3":  {"The message is too large for this mailbox.", "Send less at a time."},
+			"2.4":  {"The list has a fault.", "Tell whoever keeps the list."},
+			"3":    {"The receiving server has a fault.", "Send the message again later."},
+			"3.1":  {"The receiving server has no room left.", "Send the message again later."},
+			"3.2":  {"The receiving server takes no mail at present.", "Send the message again later."},
+			"3.4":  {"The message is too large for the receiving server.", "Send less at a time."},
+			"4":    {"The receiving server could not be reached.", "Check what stands behind @ in the address. If it is right, reach the recipient in another way."},
+			"4.1":  {"The receiving server did not answer.", "Check what stands behind @ in the address. If it is right, reach the recipient in another way."},
+			"4.3":  {"The receiving server could not be found.", "Check what stands behind @ in the address. If it is right, reach the recipient in another way."},
+			"4.4":  {"No server takes mail for this domain.", "Check what stands behind @ in the address. If it is right, reach the recipient in another way."},
+			"4.6":  {"The message went round in circles.", "Tell your administrator."},
+			"4.7":  {"It could not be delivered in the time that there is for it.", "Reach the recipient in another way."},
+			"5":    {"The servers did not understand each other.", "Tell your administrator."},
+			"5.3":  {"The message has too many recipients.", "Send it to fewer at a time."},
+			"6":    {"The receiving server does not take messages of this form.", "Tell your administrator."},
+			"6.7":  {"The receiving server does not take addresses with letters beyond a to z.", "Ask the recipient for another address."},
+			"7":    {"The rules of the receiving server, or of ours, do not allow it.", "Ask your administrator."},
+			"7.4":  {"The connection to the receiving server would not be secure.", "Tell your administrator."},
+			"7.5":  {"The connection to the receiving server would not be secure.", "Tell your administrator."},
+			"7.10": {"The connection to the receiving server would not be secure.", "Tell your administrator."},
+			"7.30": {"The message may only travel encrypted, and the way to the recipient is not.", "Reach the recipient in another way."},
+		},
+	}
+}

@@ -1,0 +1,72 @@
+package report
+
+import "telesphore/storage"
+
+// french is what notices say in French.
+func french() *language {
+	return &language{
+		tag:    "fr",
+		sender: "Service de distribution du courrier",
+		when:   "02/01/2006 à 15:04 (UTC-07:00)",
+		subjects: map[storage.Action]string{
+			storage.Failed:    "Votre message n'a pas été remis",
+			storage.Delayed:   "Votre message n'est pas encore remis",
+			storage.Delivered: "Votre message a été remis",
+			storage.Relayed:   "Votre message a été transmis",
+			storage.Expanded:  "Votre message a été confié à une liste",
+		},
+		openings: map[storage.Action]string{
+			storage.Failed:    "Votre message du {arrived} n'a pas été remis à :",
+			storage.Delayed:   "Votre message du {arrived} n'est pas encore remis à :",
+			storage.Delivered: "Votre message du {arrived} a été remis à :",
+			storage.Relayed:   "Votre message du {arrived} a été transmis à un autre serveur, qui ne dira rien de la suite, pour :",
+			storage.Expanded:  "Votre message du {arrived} a été confié à une liste, qui le transmet à ses membres :",
+		},
+		closings: map[storage.Action]string{
+			storage.Failed:    "Il n'y aura plus d'autre essai.",
+			storage.Delayed:   "Vous n'avez rien à faire. Les essais continuent jusqu'au {until} ; s'ils échouent, vous serez prévenu. Ne renvoyez pas le message.",
+			storage.Delivered: "Il est dans la messagerie. On ne sait pas si quelqu'un l'a lu.",
+			storage.Relayed:   "Vous n'avez rien à faire.",
+			storage.Expanded:  "Vous n'avez rien à faire.",
+		},
+		late:   "Vous n'avez rien à faire. Les essais continuent ; s'ils échouent, vous serez prévenu. Ne renvoyez pas le message.",
+		ended:  "Les essais répétés ont échoué jusqu'ici. Si c'est urgent, joignez le destinataire autrement.",
+		answer: "Le serveur {server} a répondu :",
+		header: "Un rapport pour les logiciels et l'en-tête de votre message sont joints.",
+		whole:  "Un rapport pour les logiciels et votre message sont joints.",
+		end:    "Écrit par le serveur de messagerie {host}.",
+		reasons: map[string]reason{
+			"":     {"Il n'a pas pu être remis.", "Demandez à votre administrateur."},
+			"1":    {"L'adresse pose un problème.", "Vérifiez comment elle est écrite, puis renvoyez le message."},
+			"1.1":  {"Cette adresse n'existe pas.", "Vérifiez comment elle est écrite, puis renvoyez le message."},
+			"1.2":  {"Ce domaine n'existe pas : la partie de l'adresse après @.", "Vérifiez comment elle est écrite, puis renvoyez le message."},
+			"1.3":  {"Cette adresse n'est pas valable.", "Vérifiez comment elle est écrite, puis renvoyez le message."},
+			"1.6":  {"Le destinataire a changé d'adresse ; celle-ci ne sert plus.", "Demandez-lui la nouvelle."},
+			"1.10": {"Ce domaine ne reçoit pas de courrier.", "Vérifiez comment il est écrit, puis renvoyez le message."},
+			"2":    {"La messagerie ne reçoit pas de courrier.", "Joignez le destinataire autrement."},
+			"2.1":  {"La messagerie est désactivée.", "Joignez le destinataire autrement."},
+			"2.2":  {"La messagerie est pleine.", "Prévenez le destinataire autrement, puis renvoyez le message."},
+			"2.3":  {"Le message est trop volumineux pour cette messagerie.", "Envoyez moins à la fois."},
+			"2.4":  {"La liste a un défaut.", "Prévenez la personne qui tient la liste."},
+			"3":    {"Le serveur du destinataire est en panne.", "Renvoyez le message plus tard."},
+			"3.1":  {"Le serveur du destinataire n'a plus de place.", "Renvoyez le message plus tard."},
+			"3.2":  {"Le serveur du destinataire ne reçoit pas de courrier en ce moment.", "Renvoyez le message plus tard."},
+			"3.4":  {"Le message est trop volumineux pour le serveur du destinataire.", "Envoyez moins à la fois."},
+			"4":    {"Le serveur du destinataire n'a pas pu être joint.", "Vérifiez ce qui suit @ dans l'adresse. Si c'est juste, joignez le destinataire autrement."},
+			"4.1":  {"Le serveur du destinataire n'a pas répondu.", "Vérifiez ce qui suit @ dans l'adresse. Si c'est juste, joignez le destinataire autrement."},
+			"4.3":  {"Le serveur du destinataire n'a pas été trouvé.", "Vérifiez ce qui suit @ dans l'adresse. Si c'est juste, joignez le destinataire autrement."},
+			"4.4":  {"Aucun serveur ne reçoit le courrier de ce domaine.", "Vérifiez ce qui suit @ dans l'adresse. Si c'est juste, joignez le destinataire autrement."},
+			"4.6":  {"Le message tourne en rond.", "Prévenez votre administrateur."},
+			"4.7":  {"Il n'a pas pu être remis dans le délai prévu.", "Joignez le destinataire autrement."},
+			"5":    {"Les serveurs ne se sont pas compris.", "Prévenez votre administrateur."},
+			"5.3":  {"Le message a trop de destinataires.", "Envoyez-le à moins de personnes à la fois."},
+			"6":    {"Le serveur du destinataire n'accepte pas cette forme de message.", "Prévenez votre administrateur."},
+			"6.7":  {"Le serveur du destinataire n'accepte pas les adresses avec d'autres lettres que a à z.", "Demandez une autre adresse au destinataire."},
+			"7":    {"Les règles du serveur du destinataire, ou du nôtre, ne le permettent pas.", "Demandez à votre administrateur."},
+			"7.4":  {"La connexion au serveur du destinataire ne serait pas sûre.", "Prévenez votre administrateur."},
+			"7.5":  {"La connexion au serveur du destinataire ne serait pas sûre.", "Prévenez votre administrateur."},
+			"7.10": {"La connexion au serveur du destinataire ne serait pas sûre.", "Prévenez votre administrateur."},
+			"7.30": {"Le message ne doit voyager que chiffré, et le chemin jusqu'au destinataire ne l'est pas.", "Joignez le destinataire autrement."},
+		},
+	}
+}

@@ -1,0 +1,175 @@
+package smtpd
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	"telesphore/backend"
+	"telesphore/backend/origin"
+	"telesphore/storage"
+)
+
+// foreign is what servers of others have in common: they bring mail for us, nothing else.
+type foreign struct {
+	s *session
+	x *exchange
+}
+
+// limit implements party.
+func (f *foreign) limit() int64 { return 0 }
+
+// rcpt implements party.
+func (f *foreign) rcpt(to backend.Address) error {
+	router, say := f.x.s.Router, phrases{f.x.s.Language}
+	if !router.Local(to) {
+		return errNoRelay
+	}
+	err := say.list(router.MayWrite(f.s.ctx, f.s.tx.envelope.From, to.String()))
+	if err == nil {
+		return f.room(to)
+	}
+	if translate(err) == errNoSuchUser {
+		if f.s.unknown++; f.s.unknown > f.x.s.Limits.Unknown {
+			f.s.guard.hangUp()
+			return because(errHarvest, err)
+		}
+	}
+	return err
+}
+
+// room says whether one of those behind an address has room for the message, as far as MAIL told its
+// size. Postmaster is never told to be full (RFC 5321 section 4.5.1).
+func (f *foreign) room(to backend.Address) error {
+	if strings.EqualFold(to.Local, "postmaster") {
+		return nil
+	}
+	ids, err := f.x.s.Router.Resolve(f.s.ctx, to.String())
+	if err != nil {
+		return err
+	}
+	return f.x.s.Store.View(f.s.ctx, func(tx *storage.Tx) error {
+		for _, id := range ids {
+			err := tx.Room(id, max(f.s.tx.size, 1))
+			if !errors.Is(err, storage.ErrOverQuota) {
+				return err
+			}
+		}
+		return because(errFullNow, storage.ErrOverQuota)
+	})
+}
+
+// check finds out where a message comes from. peer is the name of a certificate that
+// vouches for it, "" for none.
+func (f *foreign) check(m *incoming, peer string) *origin.Result {
+	if f.x.Origin == nil {
+		return &origin.Result{}
+	}
+	return f.x.Origin.Check(f.s.ctx, &origin.Arrival{
+		Remote: f.s.guard.wire.remote, Helo: f.s.conn.Hostname(), From: f.s.tx.envelope.From,
+		Octets: m.body(), Peer: peer,
+	})
+}
+
+// explain implements party. A mailbox that is full may have room later, and the other server waits.
+func (f *foreign) explain(err error) error {
+	if errors.Is(err, storage.ErrOverQuota) {
+		return because(errFullNow, err)
+	}
+	return err
+}
+
+// operator is a server of the trust space: its certificate is good, and named for the
+// domain of the reverse-path.
+type operator struct {
+	foreign
+	leaf   *x509.Certificate
+	domain string // of the author
+}
+
+// author implements party: the certificate is named for every author's domain.
+func (o *operator) author(h *header) error {
+	authors, err := h.authors()
+	if err != nil {
+		return err
+	}
+	for _, a := range authors {
+		if o.x.s.Router.Zone(a.Domain) != backend.Trusted || !o.x.covers(a.Domain, o.leaf) {
+			return because(phrases{o.x.s.Language}.uncertified(a.Domain),
+				fmt.Errorf("an author is of a domain that the certificate of %q is not named for", o.leaf.Subject))
+		}
+	}
+	o.domain = authors[0].Domain
+	return nil
+}
+
+// examine implements party.
+func (o *operator) examine(m *incoming, _ *header) (string, error) {
+	return string(o.check(m, o.leaf.Subject.String()).Field), nil
+}
+
+// channel implements party.
+func (o *operator) channel() string {
+	return o.s.channel() + ", verified certificate of " + o.leaf.Subject.String()
+}
+
+// vouch implements party.
+func (o *operator) vouch(e *backend.Envelope) { e.Origin = o.domain }
+
+// String implements party.
+func (o *operator) String() string { return "operator " + o.leaf.Subject.String() }
+
+// stranger is a server of the ordinary Internet.
+type stranger struct{ foreign }
+
+// author implements party: nobody says without proof to be of ours, or of the trust space.
+func (g *stranger) author(h *header) error {
+	authors, err := h.authors()
+	if err != nil {
+		return err
+	}
+	say := phrases{g.x.s.Language}
+	for _, a := range authors {
+		switch g.x.s.Router.Zone(a.Domain) {
+		case backend.Outside:
+		case backend.Local:
+			return say.ours(a.Domain)
+		case backend.Trusted:
+			return say.uncertified(a.Domain)
+		default:
+			return say.stranger(a.Domain)
+		}
+	}
+	return nil
+}
+
+// examine implements party: the domain of the author says what becomes of mail that is not its own.
+func (g *stranger) examine(m *incoming, _ *header) (string, error) {
+	r := g.check(m, "")
+	if g.x.Mark || r.Policy != "reject" && r.Policy != "quarantine" {
+		return string(r.Field), nil
+	}
+	cause := fmt.Errorf("DMARC %q, SPF %q, DKIM %q, policy %q", r.DMARC, r.SPF, r.DKIM, r.Policy)
+	switch r.DMARC {
+	case "fail":
+		return "", because(phrases{g.x.s.Language}.unaligned(), cause)
+	case "temperror":
+		return "", because(errOriginLater, cause)
+	}
+	return string(r.Field), nil
+}
+
+// channel implements party.
+func (g *stranger) channel() string { return g.s.channel() + ", no verified certificate" }
+
+// vouch implements party: nobody does.
+func (g *stranger) vouch(*backend.Envelope) {}
+
+// String implements party.
+func (g *stranger) String() string { return "stranger" }
+
+// channel tells of the connection.
+func (s *session) channel() string {
+	return "using " + s.guard.caller.TLS.Version + " with " + s.guard.caller.TLS.Cipher
+}
