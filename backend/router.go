@@ -34,7 +34,7 @@ type Router struct {
 	Aliases    AliasLimits
 
 	WhiteList Peers    // the other operators that are trusted; nil for none
-	Outside   []string // domains of the ordinary Internet that mail may go to; "*" for all that are nowhere else
+	Outside   []string // domains of the ordinary Internet that mail may go to; "*" for all others that never were in the trust space
 
 	// Sign returns header lines that prove where a message comes from, to be put in
 	// front of it for other servers; nil for none.
@@ -47,6 +47,7 @@ type Router struct {
 
 // Peers is a list of the trust space that changes while it is used.
 type Peers interface {
+	Known() bool // there is a list: before that, nobody knows who is on it
 	Has(domain string) bool
 	Left(domain string) (time.Time, bool) // when it went off the list; false when it has it, or never had
 }
@@ -114,10 +115,20 @@ func (r *Router) Zone(domain string) Zone {
 		return Local
 	case r.WhiteList != nil && r.WhiteList.Has(name):
 		return Trusted
-	case lists(r.Outside, name), slices.Contains(r.Outside, "*"):
+	case lists(r.Outside, name), slices.Contains(r.Outside, "*") && !r.reserved(name):
 		return Outside
 	}
 	return Unlisted
+}
+
+// reserved reports whether a domain is, may be or was of the trust space: "everything else"
+// is never meant for it.
+func (r *Router) reserved(domain string) bool {
+	if r.WhiteList == nil {
+		return false
+	}
+	_, left := r.WhiteList.Left(domain)
+	return left || !r.WhiteList.Known()
 }
 
 // Left says when a domain that is Unlisted left the trust space, false when it is

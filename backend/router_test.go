@@ -108,7 +108,12 @@ func TestNullReversePath(t *testing.T) {
 }
 
 // peers is a list of the trust space, and who has left it.
-type peers struct{ has, left []string }
+type peers struct {
+	has, left []string
+	unknown   bool
+}
+
+func (p peers) Known() bool { return !p.unknown }
 
 func (p peers) Has(domain string) bool { return slices.Contains(p.has, domain) }
 
@@ -141,10 +146,15 @@ func TestZone(t *testing.T) {
 	r.Outside = []string{"*"}
 	for domain, want := range map[string]backend.Zone{
 		"ferme.test": backend.Outside, "hopital.test": backend.Local, "clinique.test": backend.Trusted, "[127.0.0.1]": backend.Unlisted,
+		"gone.test": backend.Unlisted, // the trust space's mail does not go the ordinary way on the day after
 	} {
 		if got := r.Zone(domain); got != want {
 			t.Errorf("%q with all outside: zone %d, want %d", domain, got, want)
 		}
+	}
+	r.WhiteList = peers{unknown: true}
+	if got := r.Zone("clinique.test"); got != backend.Unlisted {
+		t.Errorf("zone %d while nobody knows who is in the trust space", got)
 	}
 	r.WhiteList = nil
 	if _, left := r.Left("gone.test"); left {

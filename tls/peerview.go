@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// Known reports whether there is a list at all: its first fetch may have failed.
+func (w *WhiteList) Known() bool { return w != nil && w.state().list != nil }
+
 // Has reports whether domain is in the trust space. It may be written as people
 // write it, here and in the other methods.
 func (w *WhiteList) Has(domain string) bool { return len(w.operators(domain)) > 0 }

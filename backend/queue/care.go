@@ -78,8 +78,8 @@ func (r *Runner) careAt(q *storage.Queued) (at time.Time, ok bool) {
 // (RFC 3461 section 4.1). Nobody bounces what has no sender (RFC 5321 section 6.1), and a stranger
 // who has not proven his address is told nothing: it may be another's.
 func (r *Runner) wants(q *storage.Queued, d *storage.Delivery, a storage.Action) bool {
-	from, err := backend.ParseAddress(q.From)
-	if q.From == "" || err != nil || q.Account == 0 && r.Router.Zone(from.Domain) == backend.Unlisted {
+	from, err := backend.ParseAddress(q.From) // "" is none
+	if err != nil || q.Account == 0 && r.Router.Zone(from.Domain) == backend.Unlisted {
 		return false
 	}
 	switch a {

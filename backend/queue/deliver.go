@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,7 +113,9 @@ func (r *Runner) attempt(ctx context.Context, p *parcel) {
 		d := &p.batch[i]
 		t.Rcpts = append(t.Rcpts, backend.Rcpt{Address: d.Address, Notify: d.Notify, OriginalType: d.OriginalType, Original: d.Original})
 	}
-	if p.outcomes = r.Send(ctx, t); len(p.outcomes) != len(p.batch) {
+	p.outcomes = r.Send(ctx, t)
+	unknown := func(o backend.Outcome) bool { return o.Action == storage.NoAction }
+	if len(p.outcomes) != len(p.batch) || slices.ContainsFunc(p.outcomes, unknown) {
 		r.logger.ErrorContext(ctx, "queue.trouble", "message", p.Name, "err", "an attempt does not say what became of each recipient")
 		p.all(storage.Delayed, "4.3.0", nil)
 	}
@@ -224,7 +227,6 @@ const (
 	delivered event = "queue.delivered"
 	deferred  event = "queue.deferred"
 	failed    event = "queue.failed"
-	expired   event = "queue.expired"
 )
 
 // apply makes of a delivery what an attempt came to.
@@ -259,12 +261,7 @@ func (r *Runner) apply(e *edit, q *storage.Queued, number uint16, o *backend.Out
 		return "" // somebody gave it up meanwhile
 	}
 	d.Attempts++
-	d.Last = result
-	if d.State == storage.Waiting && r.over(q, now) {
-		r.giveUp(e, q, d, now)
-		return expired
-	}
-	d.Next = next
+	d.Last, d.Next = result, next // care looks whether its time is over
 	e.put(q, *d)
 	return deferred
 }
@@ -309,7 +306,7 @@ func (r *Runner) tell(ctx context.Context, p *parcel, events []event) {
 			continue
 		}
 		level := slog.LevelInfo
-		if key.event == failed || key.event == expired {
+		if key.event == failed {
 			level = slog.LevelWarn
 		}
 		args := []any{

@@ -72,6 +72,7 @@ func bubble(t *testing.T, limits queue.Limits, test func(*testing.T, *world)) {
 		w := &world{T: t, dir: t.TempDir(), begin: time.Now(), peers: map[string]func(context.Context, *backend.Transfer) []backend.Outcome{}}
 		w.open(limits)
 		w.sender = storagetest.Account(t, w.disk.Store, "", medecin)
+		defer func() { w.stop(); w.disk.Close(t) }()
 		test(t, w)
 		w.stop()
 		if s := w.logged(); strings.Contains(s, "queue.trouble") || strings.Contains(s, "queue.unreadable") {
@@ -82,7 +83,6 @@ func bubble(t *testing.T, limits queue.Limits, test func(*testing.T, *world)) {
 				t.Errorf("an address in the log: %s", line)
 			}
 		}
-		w.disk.Close(t)
 	})
 }
 

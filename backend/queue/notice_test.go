@@ -33,7 +33,10 @@ func byName(_ context.Context, t *backend.Transfer) (all []backend.Outcome) {
 func TestNoticesAreGathered(t *testing.T) {
 	bubble(t, queue.Limits{}, func(t *testing.T, w *world) {
 		w.peer("clinique.test", byName)
-		w.peer("labo.test", byName)
+		w.peer("labo.test", func(ctx context.Context, x *backend.Transfer) []backend.Outcome {
+			<-time.After(300 * time.Millisecond)
+			return byName(ctx, x)
+		})
 		e := w.mail("bad1@clinique.test", "good@clinique.test", "blind@clinique.test", "bad2@labo.test", "late@labo.test", "blind2@labo.test", "good2@labo.test")
 		e.EnvelopeID = "env+1"
 		e.Rcpts[0].OriginalType, e.Rcpts[0].Original = "rfc822", "first@clinique.test"
@@ -93,6 +96,9 @@ func TestNobodyIsTold(t *testing.T) {
 				w.empty()
 				if got := w.inbox(); len(got) > 0 || len(w.attempts) != 1 {
 					t.Errorf("%d attempts, notices %s", len(w.attempts), got)
+				}
+				if s := w.logged(); strings.Contains(s, "queue.notice") {
+					t.Errorf("log:\n%s", s)
 				}
 			})
 		})
@@ -294,5 +300,6 @@ func TestDomainThatLeft(t *testing.T) {
 // left is a white list that a domain has left.
 type left string
 
+func (left) Known() bool                            { return true }
 func (left) Has(string) bool                        { return false }
 func (l left) Left(domain string) (time.Time, bool) { return time.Now(), domain == string(l) }

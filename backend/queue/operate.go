@@ -25,36 +25,45 @@ func (r *Runner) Retry(ctx context.Context, id storage.QueueID) (int, error) {
 // RetryDomain makes what waits for a domain due now, but for what has its date still before it
 // (FUTURERELEASE). It returns how many deliveries.
 func (r *Runner) RetryDomain(ctx context.Context, domain string) (int, error) {
-	var ids []storage.QueueID
 	wanted := func(d *storage.Delivery) bool {
 		return d.State == storage.Waiting && r.domain(d) == domain && (d.Attempts > 0 || !d.Next.After(time.Now()))
 	}
-	var behind storage.QueueID
-	for more := true; more; {
-		n := 0
-		err := r.Store.View(ctx, func(tx *storage.Tx) error {
-			return tx.Queue(behind, func(q *storage.Queued) bool {
-				behind = q.ID
-				for i := range q.Deliveries {
-					if wanted(&q.Deliveries[i]) {
-						ids = append(ids, q.ID)
-						break
-					}
-				}
-				n++
-				return n < page
-			})
-		})
-		if err != nil {
-			return 0, fmt.Errorf("retry a domain: %w", err)
-		}
-		more = n == page
+	ids, err := r.find(ctx, wanted)
+	if err != nil {
+		return 0, fmt.Errorf("retry a domain: %w", err)
 	}
 	n, err := r.releaseAll(ctx, ids, wanted)
 	if err != nil {
 		return n, fmt.Errorf("retry a domain: %w", err)
 	}
 	return n, nil
+}
+
+// find returns the messages of which a delivery is as it is to be. What cannot be read is left
+// out.
+func (r *Runner) find(ctx context.Context, which func(*storage.Delivery) bool) (ids []storage.QueueID, err error) {
+	var behind storage.QueueID
+	for seen := page; seen == page; {
+		seen = 0
+		err = r.Store.View(ctx, func(tx *storage.Tx) error {
+			return tx.QueueIDs(behind, func(id storage.QueueID) bool {
+				seen++
+				behind = id
+				q, err := tx.Queued(id)
+				for i := 0; err == nil && i < len(q.Deliveries); i++ {
+					if which(&q.Deliveries[i]) {
+						ids = append(ids, id)
+						break
+					}
+				}
+				return seen < page
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
 }
 
 // releaseAll makes deliveries of many messages due now, several at once: the store commits them together.
@@ -131,7 +140,8 @@ func (r *Runner) Hold(ctx context.Context, id storage.QueueID) (int, error) {
 }
 
 // Drop takes a message out of the queue; with tell its sender gets a notice of
-// failure, if he wants to hear of failures. What is under way at this moment may still arrive. It returns how many deliveries. storage.ErrNoQueued.
+// failure, if he wants to hear of failures. What is under way at this moment may still arrive. It returns
+// how many deliveries. storage.ErrNoQueued.
 func (r *Runner) Drop(ctx context.Context, id storage.QueueID, tell bool) (int, error) {
 	n, err := r.operate(ctx, id, false, func(e *edit, q *storage.Queued, d *storage.Delivery) bool {
 		if d.State == storage.Finished {

@@ -172,6 +172,9 @@ func TestDeadDomainDoesNotHoldOthersUp(t *testing.T) {
 		if n := len(w.tries("labo.test")); n < 1 || n > 4 {
 			t.Errorf("%d attempts at the dead domain at once", n)
 		}
+		if _, until := w.runner.Away("labo.test"); until.Sub(w.begin) > 6*time.Minute {
+			t.Errorf("attempts that failed together make the others wait for %s", until.Sub(w.begin))
+		}
 		w.wait(59 * time.Minute)
 		if n := len(w.tries("labo.test")); n < 3 || n > 9 {
 			t.Errorf("%d attempts at the dead domain within an hour", n)

@@ -131,19 +131,27 @@ func TestOrder(t *testing.T) {
 // A transfer has no more recipients than it may have; those left go right behind.
 func TestManyRecipients(t *testing.T) {
 	bubble(t, queue.Limits{Recipients: 40}, func(t *testing.T, w *world) {
+		w.peer("clinique.test", always(busy))
 		w.accept(w.mail(numbered(100, "clinique.test")...))
 		w.run()
-		w.wait(time.Second)
-		var sizes []int
-		seen := map[string]bool{}
-		for _, a := range w.attempts {
-			sizes = append(sizes, len(a.Rcpts))
-			for _, r := range a.Rcpts {
-				seen[r.Address] = true
+		for round := range 2 {
+			w.wait(time.Second)
+			var sizes []int
+			seen := map[string]bool{}
+			for _, a := range w.attempts {
+				sizes = append(sizes, len(a.Rcpts))
+				for _, r := range a.Rcpts {
+					seen[r.Address] = true
+				}
 			}
-		}
-		if fmt.Sprint(sizes) != "[40 40 20]" || len(seen) != 100 {
-			t.Errorf("transfers of %d recipients, %d in all", sizes, len(seen))
+			if fmt.Sprint(sizes) != "[40 40 20]" || len(seen) != 100 {
+				t.Errorf("transfers of %d recipients, %d in all", sizes, len(seen))
+			}
+			if round == 0 {
+				w.peer("clinique.test", nil)
+				w.attempts = nil
+				w.count(100)(w.runner.Retry(t.Context(), w.only().ID))
+			}
 		}
 		w.empty()
 	})
@@ -225,19 +233,21 @@ func TestAttemptTakesTooLong(t *testing.T) {
 // A peer that does not say what became of each recipient has delivered to none of them, as far
 // as anybody knows.
 func TestOutcomesThatAreMissing(t *testing.T) {
-	bubble(t, queue.Limits{}, func(t *testing.T, w *world) {
-		w.peer("clinique.test", func(context.Context, *backend.Transfer) []backend.Outcome { return []backend.Outcome{relayed} })
-		w.accept(w.mail("a@clinique.test", "b@clinique.test"))
-		w.run()
-		w.wait(time.Minute)
-		if q := w.only(); len(q.Deliveries) != 2 || q.Deliveries[0].Last.Action != storage.Delayed {
-			t.Errorf("left: %+v", q)
-		}
-		if s := w.logged(); !strings.Contains(s, "queue.trouble") {
-			t.Errorf("log:\n%s", s)
-		}
-		w.log.Reset()
-	})
+	for _, outcomes := range [][]backend.Outcome{nil, {relayed}, {relayed, {}}} {
+		bubble(t, queue.Limits{}, func(t *testing.T, w *world) {
+			w.peer("clinique.test", func(context.Context, *backend.Transfer) []backend.Outcome { return outcomes })
+			w.accept(w.mail("a@clinique.test", "b@clinique.test"))
+			w.run()
+			w.wait(time.Minute)
+			if q := w.only(); len(q.Deliveries) != 2 || q.Deliveries[0].Last.Action != storage.Delayed || len(w.attempts) != 1 {
+				t.Errorf("%d attempts, left: %+v", len(w.attempts), q)
+			}
+			if s := w.logged(); !strings.Contains(s, "queue.trouble") {
+				t.Errorf("log:\n%s", s)
+			}
+			w.log.Reset()
+		})
+	}
 }
 
 // An ID is given out before the message is on disk, so a lower one may come later.

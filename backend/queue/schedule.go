@@ -214,7 +214,7 @@ func (s *schedule) done(e *entry) {
 func (s *schedule) unreachable(e *entry, result storage.Result, now time.Time) {
 	e.to.last = result
 	b := &e.to.away[e.priority]
-	if b.failures > 0 && e.began.Before(b.since) {
+	if b.failures > 0 && !e.began.After(b.since) {
 		return // it began before the last one was known: it says nothing new
 	}
 	b.failures++

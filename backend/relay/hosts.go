@@ -41,6 +41,10 @@ func (r *Relay) hosts(ctx context.Context, domain string) ([]host, *fault) {
 	}
 	names, f := r.exchangers(ctx, domain)
 	if f != nil {
+		if isTrusted && f.failed {
+			// The white list says that it takes mail, and nobody has signed what the DNS says.
+			f.failed, f.status = false, "4.4.4"
+		}
 		return nil, f
 	}
 	var hosts []host
@@ -57,7 +61,7 @@ func (r *Relay) exchangers(ctx context.Context, domain string) ([]string, *fault
 	limits := r.Limits.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, limits.Resolve)
 	defer cancel()
-	records, err := r.resolver().LookupMX(ctx, domain)
+	records, err := r.resolver().LookupMX(ctx, domain+".") // rooted: no search list of the system may apply
 	if err != nil && !notFound(err) && len(records) == 0 { // it may leave out some and say so
 		return nil, &fault{step: "MX", status: noDirectory, cause: err}
 	}
@@ -119,7 +123,11 @@ func (r *Relay) addresses(ctx context.Context, h host) ([]string, *fault) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.Limits.withDefaults().Resolve)
 	defer cancel()
-	found, err := r.resolver().LookupIPAddr(ctx, h.name)
+	name := h.name
+	if !h.fixed {
+		name += "."
+	}
+	found, err := r.resolver().LookupIPAddr(ctx, name)
 	if err != nil && !notFound(err) {
 		return nil, &fault{step: "address", status: noDirectory, elsewhere: true, cause: err, remote: h.name}
 	}
@@ -134,7 +142,7 @@ func (r *Relay) addresses(ctx context.Context, h host) ([]string, *fault) {
 		return addresses, nil
 	}
 	f := &fault{step: "address", status: "5.1.2", failed: true, elsewhere: true, cause: errors.New("the server has no address"), remote: h.name}
-	if h.fixed { // our configuration, not the recipient's address
+	if h.fixed || h.policy == trusted { // not the recipient's address is wrong
 		f.status, f.failed = "4.4.4", false
 	}
 	return nil, f

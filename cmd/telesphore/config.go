@@ -120,6 +120,8 @@ type ScanConfig struct {
 	Milter    string
 	Timeout   time.Duration
 	OnFailure string // "refuse" or "accept"
+	Fields    int
+	Replies   int64
 }
 
 // CardConfig is the section [cards].
@@ -203,7 +205,7 @@ func defaultConfig() *Config {
 			AnswerFor: time.Hour, PerAccount: 5, Window: 14 * 24 * time.Hour, Recheck: 15 * time.Minute,
 		},
 		Relay: relay.DefaultLimits(), Origin: OriginConfig{origin.DefaultLimits(), "reject"},
-		Queue: queue.DefaultLimits(), DNS: DNSConfig{Timeout: 5 * time.Second}, Scan: ScanConfig{Timeout: time.Minute, OnFailure: "refuse"},
+		Queue: queue.DefaultLimits(), DNS: DNSConfig{Timeout: 5 * time.Second}, Scan: ScanConfig{Timeout: time.Minute, OnFailure: "refuse", Fields: 50, Replies: 256 << 10},
 		Documents: xdm.DefaultLimits(), Sending: storage.SendLimits{Messages: 500, First: 200}, Traces: 365 * day,
 		Audit: storage.AuditOptions{FileSize: 64 << 20, Every: time.Second, Queue: 10_000},
 	}

@@ -133,6 +133,8 @@ func TestMistakesAreAllTold(t *testing.T) {
 		{"route in clear", "[relay]\nroutes = [{domain = \"p.test\", host = \"192.0.2.1:25\", security = \"none\"}]\n", `line 2: relay.routes: security "none" is for a host on this machine only`},
 		{"route without a port", "[relay]\nroutes = [{domain = \"p.test\", host = \"mail.p.test\", security = \"tls\"}]\n", `line 2: relay.routes: "mail.p.test" is no host with a port`},
 		{"bad security", "[relay]\nroutes = [{domain = \"p.test\", host = \"mail.p.test:25\", security = \"ssl\"}]\n", `line 2: relay.routes: security "ssl" is none of`},
+		{"trusted route without a host", "[relay]\nroutes = [{domain = \"p.test\", security = \"trusted\"}]\n", `line 2: relay.routes: security "trusted" is for one domain of the trust space`},
+		{"trusted route for all", "[relay]\nroutes = [{domain = \"*\", host = \"mail.p.test:25\", security = \"trusted\"}]\n", `line 2: relay.routes: security "trusted" is for one domain of the trust space`},
 		{"white list in clear", "[trust_space]\nsource = \"http://lilas.test/list.xml\"\nroots = [\"r.pem\"]\n", "line 2: trust_space.source: \"http://lilas.test/list.xml\" is neither a file nor an https URL"},
 		{"white list without roots", "[trust_space]\nsource = \"https://lilas.test/list.xml\"\n", "trust_space.roots: name the certificates of the authorities"},
 		{"white list that may lose more than all", "[trust_space]\nmax_loss = 101\n", "line 2: trust_space.max_loss: 101 is more than 100 percent"},

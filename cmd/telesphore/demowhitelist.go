@@ -25,13 +25,13 @@ const demoWhiteList = "whitelist.xml"
 
 // listXML is a white list in the schema that operators exchange.
 type listXML struct {
-	XMLName   xml.Name     `xml:"https://listeblanche.mssante.fr/schema ListeBlancheMSSante"`
-	Generated string       `xml:"DateDeGeneration"`
-	Entries   []listXMLEnt `xml:"ListeDomaines>Domaine"`
+	XMLName   xml.Name    `xml:"https://listeblanche.mssante.fr/schema ListeBlancheMSSante"`
+	Generated string      `xml:"DateDeGeneration"`
+	Entries   []listEntry `xml:"ListeDomaines>Domaine"`
 }
 
-// listXMLEnt is one domain of it.
-type listXMLEnt struct {
+// listEntry is one domain of it.
+type listEntry struct {
 	Domain      string `xml:"Nom"`
 	Description string `xml:"Description"`
 	Certificate string `xml:"DNCertificatOperateur"`
@@ -71,11 +71,11 @@ func (d *demo) listTrust() error {
 	list := listXML{Generated: now}
 	for _, o := range d.operators() {
 		subject := o.card.leaf.Subject.String()
-		if slices.ContainsFunc(known.Entries, func(e listXMLEnt) bool { return e.Certificate == subject }) {
+		if slices.ContainsFunc(known.Entries, func(e listEntry) bool { return e.Certificate == subject }) {
 			return nil
 		}
 		postmaster := o.postmaster + "@" + o.domain
-		list.Entries = append(list.Entries, listXMLEnt{o.domain, o.name, subject, postmaster, postmaster, now})
+		list.Entries = append(list.Entries, listEntry{o.domain, o.name, subject, postmaster, postmaster, now})
 	}
 	if octets, err = xml.MarshalIndent(list, "", "  "); err != nil {
 		return fmt.Errorf("encode the demo's white list: %w", err)

@@ -106,7 +106,7 @@ func (c *Config) scanner(s *server) *scan.Scanner {
 		return nil
 	}
 	return &scan.Scanner{
-		Address: c.Scan.Milter, Hostname: c.Hostname, Timeout: c.Scan.Timeout, Open: c.Scan.OnFailure == "accept", Logger: s.logger,
+		Address: c.Scan.Milter, Hostname: c.Hostname, Timeout: c.Scan.Timeout, Open: c.Scan.OnFailure == "accept", Fields: c.Scan.Fields, Replies: c.Scan.Replies, Logger: s.logger,
 	}
 }
 

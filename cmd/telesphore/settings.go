@@ -253,6 +253,8 @@ func (c *Config) relaySettings() []setting {
 		{key: "scan.milter", value: &c.Scan.Milter},
 		{key: "scan.timeout", value: (*Duration)(&c.Scan.Timeout)},
 		{key: "scan.on_failure", value: &c.Scan.OnFailure},
+		{key: "scan.fields", value: &c.Scan.Fields},
+		{key: "scan.replies", value: (*Size)(&c.Scan.Replies)},
 
 		{key: "documents.archive", value: (*Size)(&d.Archive)},
 		{key: "documents.file", value: (*Size)(&d.File)},
