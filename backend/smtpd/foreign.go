@@ -106,7 +106,12 @@ func (o *operator) author(h *header) error {
 
 // examine implements party.
 func (o *operator) examine(m *incoming, _ *header) (string, error) {
-	return string(o.check(m, o.leaf.Subject.String()).Field), nil
+	// The field names a host; which name the certificate has in full, Received says.
+	host := o.leaf.Subject.CommonName
+	if len(o.leaf.DNSNames) > 0 {
+		host = o.leaf.DNSNames[0]
+	}
+	return string(o.check(m, host).Field), nil
 }
 
 // channel implements party.
@@ -147,7 +152,9 @@ func (g *stranger) author(h *header) error {
 // examine implements party: the domain of the author says what becomes of mail that is not its own.
 func (g *stranger) examine(m *incoming, _ *header) (string, error) {
 	r := g.check(m, "")
-	if g.x.Mark || r.Policy != "reject" && r.Policy != "quarantine" {
+	// When the lookup failed nobody knows what the policy is.
+	strict := r.Policy == "reject" || r.Policy == "quarantine" || r.Policy == "" && r.DMARC == "temperror"
+	if g.x.Mark || !strict {
 		return string(r.Field), nil
 	}
 	cause := fmt.Errorf("DMARC %q, SPF %q, DKIM %q, policy %q", r.DMARC, r.SPF, r.DKIM, r.Policy)

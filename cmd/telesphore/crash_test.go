@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +22,6 @@ import (
 	"time"
 
 	"telesphore/storage"
-	"telesphore/storage/body"
 )
 
 // The crash test runs the demo in a process of its own, lets 16 clients hand it
@@ -33,12 +31,10 @@ import (
 const (
 	crashRounds  = 20
 	crashWriters = 16
-	syncedFile   = "synced" // of the last sync: segment 32, offset 64
-	lieVariable  = "TELESPHORE_TEST_LIE"
 )
 
 // crashServer is the program that is killed: the demo, which notes each sync of
-// its log. With the variable set it leaves seven of eight syncs out and says nothing: the negative control.
+// its log.
 func crashServer() {
 	if err := runCrashServer(os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -48,10 +44,6 @@ func crashServer() {
 
 func runCrashServer(dir, ports string) error {
 	base, err := strconv.Atoi(ports)
-	if err != nil {
-		return err
-	}
-	note, err := os.OpenFile(filepath.Join(dir, syncedFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -72,12 +64,8 @@ func runCrashServer(dir, ports string) error {
 	if err := o.configure(); err != nil {
 		return err
 	}
-	o.config.Bodies.Synced = func(p body.Pos) {
-		note.WriteAt(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(nil, p.Segment), p.Offset), 0)
-	}
-	if os.Getenv(lieVariable) != "" {
-		n := 0
-		o.config.Bodies.Skip = func() bool { n++; return n%8 != 0 }
+	if err := noteSyncs(&o.config.Bodies, filepath.Join(dir, syncedFile)); err != nil {
+		return err
 	}
 	if err := o.open(ctx); err != nil {
 		return err
@@ -174,7 +162,9 @@ func (c *crash) round(env string) {
 	cmd.Process.Kill()
 	<-ended
 	writers.Wait()
-	c.hurt()
+	if err := cutPower(c.random, c.dir, filepath.Join(c.dir, syncedFile)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // ready is what demo.json tells.
@@ -231,17 +221,7 @@ func (c *crash) message(a demoAccount) (mark, octets string) {
 	defer c.mu.Unlock()
 	c.sent++
 	mark = fmt.Sprintf("mark-%d-%d.", c.rounds, c.sent)
-	noise := make([]byte, c.random.IntN(1<<c.random.IntN(17)+1))
-	for i := range noise {
-		noise[i] = byte(c.random.Uint32())
-	}
-	text := base64.StdEncoding.EncodeToString(noise)
-	var body strings.Builder
-	for len(text) > 76 {
-		body.WriteString(text[:76] + "\r\n")
-		text = text[76:]
-	}
-	return mark, fmt.Sprintf("From: %s\r\nSubject: %s\r\n\r\n%s%s\r\n", a.Address, mark, body.String(), text)
+	return mark, fmt.Sprintf("From: %s\r\nSubject: %s\r\n\r\n%s", a.Address, mark, noisyText(c.random, 17))
 }
 
 func (c *crash) acknowledge(mark string) {
@@ -316,52 +296,6 @@ func (c *crash) append(l *dialogue, a demoAccount, n int) error {
 			)
 		}
 	}
-	return err
-}
-
-// hurt cuts or scrambles the octets of the log that no sync had covered.
-func (c *crash) hurt() {
-	t := c.t
-	t.Helper()
-	note, err := os.ReadFile(filepath.Join(c.dir, syncedFile))
-	if err != nil || len(note) != 12 {
-		return // not even one sync
-	}
-	segment, offset := binary.LittleEndian.Uint32(note), int64(binary.LittleEndian.Uint64(note[4:]))
-	files, err := filepath.Glob(filepath.Join(c.dir, bodiesDir, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range files {
-		digits := regexp.MustCompile(`\d+`).FindString(filepath.Base(name))
-		n, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || uint32(n) != segment {
-			continue
-		}
-		if err := c.hurtFile(name, offset); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func (c *crash) hurtFile(name string, from int64) error {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil || size <= from {
-		return err
-	}
-	if c.random.IntN(2) == 0 {
-		return f.Truncate(from + c.random.Int64N(size-from))
-	}
-	noise := make([]byte, size-from)
-	for i := range noise {
-		noise[i] = byte(c.random.Uint32())
-	}
-	_, err = f.WriteAt(noise, from)
 	return err
 }
 

@@ -38,12 +38,17 @@ type process struct {
 
 // startProcess runs telesphore with args in dir.
 func startProcess(name, dir string, env []string, args ...string) (*process, error) {
+	return startProgram(name, dir, env, append([]string{"telesphore"}, args...)...)
+}
+
+// startProgram runs one of the programs that this test can be: see TestMain.
+func startProgram(name, dir string, env []string, args ...string) (*process, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	p := &process{name: name, done: make(chan struct{}), more: make(chan struct{})}
-	p.cmd = &exec.Cmd{Path: program, Args: append([]string{"telesphore"}, args...), Dir: dir, Env: env}
+	p.cmd = &exec.Cmd{Path: program, Args: args, Dir: dir, Env: env}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -160,7 +165,7 @@ func scriptEnv(ts *testscript.TestScript) []string {
 // cmdDemo is `demo DIR [ARG...]`: it starts a demo with a free port base, or
 // with $base when the script has set it, and waits until it is ready. It sets
 // $base, $ca, $operators_ca, $outside, $whitelist, $config, $socket, the doors' addresses ($imap ...), the files
-// by which other operators know it ($operator_cert, $operator_key), the second operator's ($peer_config, $peer_imap ...), and for each account its password ($medecin ...), a SASL PLAIN response ($medecin_plain), and
+// by which other operators know it ($operator_cert, $operator_key), the second operator's ($peer_config, $peer_imap ...), and for each account its address ($medecin_address ...), its door ($medecin_imaps), its password ($medecin), a SASL PLAIN response ($medecin_plain), and
 // the files of its card ($medecin_cert, $medecin_key; $revoked_cert and so on too).
 func cmdDemo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
@@ -205,7 +210,13 @@ func tell(ts *testscript.TestScript, octets []byte) error {
 		}
 	}
 	for _, a := range told.Accounts {
-		local, _, _ := strings.Cut(a.Address, "@")
+		local, domain, _ := strings.Cut(a.Address, "@")
+		if domain == demoPeer {
+			ts.Setenv(local+"_imaps", told.Peer.IMAPS)
+		} else {
+			ts.Setenv(local+"_imaps", told.Operator.IMAPS)
+		}
+		ts.Setenv(local+"_address", a.Address)
 		ts.Setenv(local, a.Password)
 		ts.Setenv(local+"_plain", base64.StdEncoding.EncodeToString([]byte("\x00"+a.Address+"\x00"+a.Password)))
 		ts.Setenv(local+"_cert", a.Cert)

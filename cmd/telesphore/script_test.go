@@ -21,6 +21,7 @@ func TestScripts(t *testing.T) {
 			env.Values["fleet"] = all
 			env.Values["sessions"] = make(map[string]*tls.ClientSessionState)
 			env.Values["read"] = make(map[string]string)
+			env.Values["answers"] = make(map[string]chan error)
 			env.Setenv("LANG", "C")
 			env.Defer(func() {
 				for _, p := range all {
@@ -34,6 +35,9 @@ func TestScripts(t *testing.T) {
 			"log": cmdLog, "status": cmdStatus, "talk": cmdTalk,
 			"set": cmdSet, "code": cmdCode, "base64": cmdBase64, "renew": cmdRenew,
 			"maildir": cmdMaildir, "samemail": cmdSamemail,
+			"await": cmdAwait, "arrived": cmdArrived, "samebody": cmdSamebody, "signed": cmdSigned,
+			"pretend": cmdPretend, "answer": cmdAnswer, "answered": cmdAnswered,
+			"payload": cmdPayload, "detach": cmdDetach,
 		},
 	})
 }

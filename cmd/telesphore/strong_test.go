@@ -111,12 +111,15 @@ func cmdRenew(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // personsAuthority reads the demo's authority of persons' cards, which lies beside them.
-func personsAuthority(card string) (*tls.Authority, error) {
-	cert, err := os.ReadFile(filepath.Join(filepath.Dir(card), "persons-ca.pem"))
+func personsAuthority(card string) (*tls.Authority, error) { return demoAuthority(card, "persons-ca") }
+
+// demoAuthority reads one of the demo's authorities, which lie beside the cards.
+func demoAuthority(card, name string) (*tls.Authority, error) {
+	cert, err := os.ReadFile(filepath.Join(filepath.Dir(card), name+".pem"))
 	if err != nil {
 		return nil, err
 	}
-	key, err := os.ReadFile(filepath.Join(filepath.Dir(card), "persons-ca.key"))
+	key, err := os.ReadFile(filepath.Join(filepath.Dir(card), name+".key"))
 	if err != nil {
 		return nil, err
 	}
@@ -126,10 +129,6 @@ func personsAuthority(card string) (*tls.Authority, error) {
 // revoke signs a newer list than the demo's, with one card more, given by its
 // file. A server reads it at SIGHUP.
 func revoke(card string) error {
-	authority, err := personsAuthority(card)
-	if err != nil {
-		return err
-	}
 	octets, err := os.ReadFile(card)
 	if err != nil {
 		return err
@@ -138,7 +137,16 @@ func revoke(card string) error {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(filepath.Dir(card), "persons-ca.crl")
+	name := "persons-ca"
+	authority, err := demoAuthority(card, name)
+	if err == nil && leaf.CheckSignatureFrom(authority.Certificate) != nil {
+		name = "organisations-ca"
+		authority, err = demoAuthority(card, name)
+	}
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(filepath.Dir(card), name+".crl")
 	if octets, err = os.ReadFile(file); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 //
 //	OPEN         take the greeting, then STARTTLS at a door that begins in clear
 //	C: text      send a line
+//	C! "text"    send octets, written as in Go, in which \r\n ends a line
 //	S: pattern   the next line begins like the regular expression
 //	S* pattern   some line to come does
 //	TLS          begin TLS, as after STARTTLS
@@ -102,14 +104,15 @@ func (s *sessions) Put(_ string, session *tls.ClientSessionState) { s.all[s.name
 
 // conversation is one connection to a door.
 type conversation struct {
-	door   string // the variable with its address, in which a hyphen stands for an underscore
-	from   string // our address
-	all    fleet
-	getenv func(string) string
-	tls    *tls.Config
-	conn   net.Conn
-	in     *bufio.Reader
-	said   strings.Builder // both sides, for the one who looks for a mistake
+	door    string // the variable with its address, in which a hyphen stands for an underscore
+	from    string // our address
+	answers bool   // we are the server: see cmdAnswer
+	all     fleet
+	getenv  func(string) string
+	tls     *tls.Config
+	conn    net.Conn
+	in      *bufio.Reader
+	said    strings.Builder // both sides, for the one who looks for a mistake
 }
 
 // run carries out the lines of a file. It returns the number of the one that failed.
@@ -118,6 +121,10 @@ func (c *conversation) run(file string) (int, error) {
 		return 0, err
 	}
 	defer c.close()
+	return c.lines(file)
+}
+
+func (c *conversation) lines(file string) (int, error) {
 	for n, line := range strings.Split(strings.TrimSpace(file), "\n") {
 		if err := c.line(os.Expand(line, c.getenv)); err != nil {
 			return n + 1, fmt.Errorf("%s: %w", line, err)
@@ -143,7 +150,11 @@ func (c *conversation) dial(address string) error {
 func (c *conversation) implicit() bool { return strings.HasSuffix(c.door, "s") }
 
 func (c *conversation) begin() {
-	c.conn = tls.Client(c.conn, c.tls)
+	if c.answers {
+		c.conn = tls.Server(c.conn, c.tls)
+	} else {
+		c.conn = tls.Client(c.conn, c.tls)
+	}
 	c.in = bufio.NewReader(c.conn)
 }
 
@@ -172,18 +183,23 @@ func (c *conversation) open() error {
 
 // line carries out one line of the file.
 func (c *conversation) line(line string) error {
+	we, they := "C", "S"
+	if c.answers {
+		we, they = they, we
+	}
 	word, rest, _ := strings.Cut(line, " ")
 	switch word {
 	case "", "#":
 		return nil
 	case "OPEN":
 		return c.open()
-	case "C:":
-		fmt.Fprintf(&c.said, "C: %s\n", rest)
-		_, err := io.WriteString(c.conn, rest+"\r\n")
-		return err
-	case "S:", "S*":
-		return c.expect(rest, word == "S*")
+	case we + ":":
+		return c.say(rest + "\r\n")
+	case we + "!":
+		octets, err := strconv.Unquote(rest)
+		return errors.Join(err, c.say(octets))
+	case they + ":", they + "*":
+		return c.expect(rest, word == they+"*")
 	case "TLS":
 		c.begin()
 		return nil
@@ -205,6 +221,12 @@ func (c *conversation) line(line string) error {
 	return fmt.Errorf("no such line: %s", word)
 }
 
+func (c *conversation) say(octets string) error {
+	fmt.Fprintf(&c.said, "we: %q\n", octets)
+	_, err := io.WriteString(c.conn, octets)
+	return err
+}
+
 // expect reads the next line, or lines until one matches.
 func (c *conversation) expect(pattern string, later bool) error {
 	re, err := regexp.Compile("^(?:" + pattern + ")")
@@ -217,12 +239,12 @@ func (c *conversation) expect(pattern string, later bool) error {
 			return err
 		}
 		line = strings.TrimRight(line, "\r\n")
-		fmt.Fprintf(&c.said, "S: %s\n", line)
+		fmt.Fprintf(&c.said, "they: %s\n", line)
 		if re.MatchString(line) {
 			return nil
 		}
 		if !later {
-			return fmt.Errorf("the server said %q", line)
+			return fmt.Errorf("they said %q", line)
 		}
 	}
 }
