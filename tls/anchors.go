@@ -101,6 +101,8 @@ type pinned struct {
 	cert   *x509.Certificate
 	lists  []*list
 	ocsp   *responder // nil when nobody is asked
+
+	checked checkedCerts
 }
 
 // OpenAnchors reads the issuers' certificates, their lists in files and the

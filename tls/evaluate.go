@@ -3,10 +3,12 @@ package tls
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -37,11 +39,15 @@ func (a *Anchors) evaluate(ctx context.Context, leaf *x509.Certificate, counts f
 	refused := ErrUnknownIssuer
 	for _, p := range a.pinned {
 		// Authorities of one name and several keys exist: the signature decides.
-		if !counts(&p.issuer) || !bytes.Equal(p.cert.RawSubject, leaf.RawIssuer) || leaf.CheckSignatureFrom(p.cert) != nil {
+		if !counts(&p.issuer) || !bytes.Equal(p.cert.RawSubject, leaf.RawIssuer) {
+			continue
+		}
+		checked := p.checked.has(leaf, purposes)
+		if !checked && leaf.CheckSignatureFrom(p.cert) != nil {
 			continue
 		}
 		now := time.Now()
-		if err := p.check(leaf, now, purposes); err != nil {
+		if err := p.check(leaf, now, purposes, checked); err != nil {
 			refused = err // another certificate of the same key may be good
 			continue
 		}
@@ -53,8 +59,40 @@ func (a *Anchors) evaluate(ctx context.Context, leaf *x509.Certificate, counts f
 	return nil, refused
 }
 
-// check tells what is wrong with a certificate that p has signed, but for revocation.
-func (p *pinned) check(leaf *x509.Certificate, now time.Time, purposes []x509.ExtKeyUsage) error {
+// checkedCerts remembers certificates whose signature and contents were found good:
+// neither can change, so a server that brings a thousand messages pays for it once.
+type checkedCerts struct {
+	mu   sync.Mutex
+	good map[[sha256.Size]byte]bool
+}
+
+// maxChecked is how many certificates are remembered; then it begins anew.
+const maxChecked = 4096
+
+func checkedKey(leaf *x509.Certificate, purposes []x509.ExtKeyUsage) [sha256.Size]byte {
+	return sha256.Sum256(fmt.Append(slices.Clone(leaf.Raw), purposes))
+}
+
+func (c *checkedCerts) has(leaf *x509.Certificate, purposes []x509.ExtKeyUsage) bool {
+	key := checkedKey(leaf, purposes)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.good[key]
+}
+
+func (c *checkedCerts) add(leaf *x509.Certificate, purposes []x509.ExtKeyUsage) {
+	key := checkedKey(leaf, purposes)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.good == nil || len(c.good) >= maxChecked {
+		c.good = make(map[[sha256.Size]byte]bool)
+	}
+	c.good[key] = true
+}
+
+// check tells what is wrong with a certificate that p has signed, but for
+// revocation. What does not change with time is skipped for one that was checked.
+func (p *pinned) check(leaf *x509.Certificate, now time.Time, purposes []x509.ExtKeyUsage, checked bool) error {
 	switch {
 	case now.After(leaf.NotAfter):
 		return fmt.Errorf("%w on %v", ErrExpired, leaf.NotAfter)
@@ -64,6 +102,9 @@ func (p *pinned) check(leaf *x509.Certificate, now time.Time, purposes []x509.Ex
 		return fmt.Errorf("%w with its issuer on %v", ErrExpired, p.cert.NotAfter)
 	case now.Before(p.cert.NotBefore):
 		return fmt.Errorf("%w: its issuer is from %v", ErrNotYetValid, p.cert.NotBefore)
+	}
+	if checked {
+		return nil
 	}
 	if err := usage(leaf, purposes); err != nil {
 		return err
@@ -79,6 +120,7 @@ func (p *pinned) check(leaf *x509.Certificate, now time.Time, purposes []x509.Ex
 	if err != nil { // critical extensions, constraints on names or usage
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
+	p.checked.add(leaf, purposes)
 	return nil
 }
 

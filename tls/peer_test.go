@@ -71,6 +71,38 @@ func TestEvaluatePeer(t *testing.T) {
 	}
 }
 
+// What was found good is looked at again for what changes: its dates and its revocation.
+func TestEvaluatePeerAgain(t *testing.T) {
+	organisations := tlstest.NewOrganisations(t, "igc")
+	a := tlstest.Anchors(t, organisations)
+	card := organisations.Organisation(t, clinique(nil))
+	for range 2 {
+		if _, err := a.EvaluatePeer(t.Context(), card.Leaf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := organisations.Organisation(t, clinique(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
+	if _, err := a.EvaluatePeer(t.Context(), server.Leaf); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Evaluate(t.Context(), server.Leaf); !errors.Is(err, ourtls.ErrUsage) {
+		t.Errorf("good as a server's, it logs in: %v", err)
+	}
+	organisations.Revoke(t, card)
+	tlstest.Refresh(t, a)
+	if _, err := a.EvaluatePeer(t.Context(), card.Leaf); !errors.Is(err, ourtls.ErrRevoked) {
+		t.Errorf("revoked since: %v", err)
+	}
+	late := *organisations.Organisation(t, clinique(nil)).Leaf
+	if _, err := a.EvaluatePeer(t.Context(), &late); err != nil {
+		t.Fatal(err)
+	}
+	late.NotAfter = time.Now().Add(-time.Second) // as if time had passed
+	if _, err := a.EvaluatePeer(t.Context(), &late); !errors.Is(err, ourtls.ErrExpired) {
+		t.Errorf("expired since: %v", err)
+	}
+}
+
 // answering is a server that shakes hands, says a word and tells whose certificates
 // it was shown.
 func answering(t *testing.T, config *tls.Config) (addr string, shown chan []*x509.Certificate) {
