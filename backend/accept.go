@@ -86,6 +86,10 @@ func (r *Router) sign(e *Envelope, q *storage.Queued) (err error) {
 	return nil
 }
 
+// proven reports whether a notice may go to the reverse-path: there is one, and it is known to be
+// the sender's. What a stranger writes there may be another's address.
+func (e *Envelope) proven() bool { return e.From != "" && (e.Account != 0 || e.Origin != "") }
+
 // plan is what a message will become.
 type plan struct {
 	*storage.Acceptance
@@ -128,7 +132,7 @@ func (r *Router) plan(ctx context.Context, e *Envelope) (*plan, error) {
 			continue
 		}
 		failed := failure(err, now)
-		if failed == nil || e.From == "" {
+		if failed == nil || !e.proven() {
 			return nil, err // nobody could be told, or it is trouble of ours
 		}
 		if refused == nil {
@@ -179,7 +183,7 @@ func (p *plan) recipient(ctx context.Context, e *Envelope, d *storage.Delivery) 
 	}
 	p.Targets = append(p.Targets, targets...)
 	p.here[d.Address] = true
-	if d.Notify&storage.NotifySuccess != 0 && e.From != "" {
+	if d.Notify&storage.NotifySuccess != 0 && e.proven() {
 		d.State, d.Last = storage.Finished, storage.Result{Action: storage.Delivered, Time: p.now, Status: "2.1.5"}
 		p.Queue.Deliveries = append(p.Queue.Deliveries, *d)
 	}

@@ -121,6 +121,12 @@ func TestAcceptTellsOfWhoCannotHaveIt(t *testing.T) {
 	if err := send(t, r, letter, "a@hopital.test", "x@ferme.test"); err != nil {
 		t.Errorf("to a domain that nobody lists, and another: %v", err)
 	}
+	stranger := &backend.Envelope{
+		From: "victim@perso.test", Octets: []byte(letter), Rcpts: []backend.Rcpt{{Address: "a@hopital.test"}, {Address: "full@hopital.test"}},
+	}
+	if err := r.Accept(t.Context(), stranger); !errors.Is(err, storage.ErrOverQuota) {
+		t.Errorf("a stranger, who cannot be told later: %v", err)
+	}
 	if err := send(t, r, letter, "x@ferme.test"); !errors.Is(err, backend.ErrRemote) {
 		t.Errorf("to a domain that nobody lists: %v", err)
 	}
@@ -128,9 +134,13 @@ func TestAcceptTellsOfWhoCannotHaveIt(t *testing.T) {
 
 func TestAcceptAnswersSuccessForThoseHere(t *testing.T) {
 	r, _, _ := connected(t)
-	for from, want := range map[string]int{"a@hopital.test": 1, "": 0} {
+	for from, want := range map[string]int{"a@hopital.test": 1, "": 0, "victim@perso.test": 0} {
+		origin := "hopital.test"
+		if from == "victim@perso.test" {
+			origin = "" // a stranger, and what he writes may be another's address
+		}
 		err := r.Accept(t.Context(), &backend.Envelope{
-			From: from, Octets: []byte(letter), Rcpts: []backend.Rcpt{{Address: "b@hopital.test", Notify: storage.NotifySuccess | storage.NotifyFailure}},
+			From: from, Origin: origin, Octets: []byte(letter), Rcpts: []backend.Rcpt{{Address: "b@hopital.test", Notify: storage.NotifySuccess | storage.NotifyFailure}},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func put(t testing.TB, r *backend.Router, a *storage.Alias) error {
 
 func send(t testing.TB, r *backend.Router, octets string, to ...string) error {
 	t.Helper()
-	e := &backend.Envelope{From: "a@hopital.test", Octets: []byte(octets)}
+	e := &backend.Envelope{From: "a@hopital.test", Origin: "hopital.test", Octets: []byte(octets)}
 	for _, x := range to {
 		e.Rcpts = append(e.Rcpts, backend.Rcpt{Address: x})
 	}

@@ -242,7 +242,8 @@ func TestLocalRecipientsThatHadNoRoom(t *testing.T) {
 		full := w.account("plein@hopital.test")
 		w.quota(1, queue.Limits{})
 		w.router.Sign = func([]byte) ([]byte, error) { return []byte("X-Signed: yes\r\n"), nil }
-		e := w.mail("plein@hopital.test", "a@clinique.test")
+		w.account("autre@hopital.test")
+		e := w.mail("plein@hopital.test", "a@clinique.test", "autre@hopital.test")
 		e.Rcpts[0].Notify = storage.NotifySuccess
 		w.accept(e)
 		w.run()
@@ -261,8 +262,10 @@ func TestLocalRecipientsThatHadNoRoom(t *testing.T) {
 		w.says(w.one(), "Action: delivered", "plein@hopital.test")
 		err := w.disk.View(t.Context(), func(tx *storage.Tx) error {
 			trace, err := tx.TraceByName(w.sender, e.Name)
-			if err == nil && trace.Recipients[0].Stage() != storage.InMailbox {
-				t.Errorf("stage %d", trace.Recipients[0].Stage())
+			for _, i := range []int{0, 2} {
+				if err == nil && trace.Recipients[i].Stage() != storage.InMailbox {
+					t.Errorf("recipient %d is at stage %d", i, trace.Recipients[i].Stage())
+				}
 			}
 			return err
 		})

@@ -106,6 +106,20 @@ func TestHoldDuringAFailingAttempt(t *testing.T) {
 	})
 }
 
+// Who was told that a message was dropped is not told that it waits.
+func TestDropDuringAFailingAttempt(t *testing.T) {
+	bubble(t, queue.Limits{Attempt: time.Minute}, func(t *testing.T, w *world) {
+		w.peer("clinique.test", newGate(w).send)
+		w.accept(w.mail("a@clinique.test"))
+		w.run()
+		w.wait(time.Minute - 200*time.Millisecond)
+		w.count(1)(w.runner.Drop(t.Context(), w.only().ID, true))
+		w.wait(time.Minute)
+		w.says(w.one(), "Action: failed", "Status: 5.7.1")
+		w.empty()
+	})
+}
+
 func TestRetry(t *testing.T) {
 	bubble(t, queue.Limits{}, func(t *testing.T, w *world) {
 		w.peer("labo.test", always(dead))

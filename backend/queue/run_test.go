@@ -230,6 +230,23 @@ func TestAttemptTakesTooLong(t *testing.T) {
 	})
 }
 
+// A message whose time ends during an attempt is not given up before its peer has answered.
+func TestExpiresDuringAnAttempt(t *testing.T) {
+	bubble(t, queue.Limits{Lifetime: time.Hour, Attempt: 3 * time.Hour}, func(t *testing.T, w *world) {
+		slow := newGate(w)
+		w.peer("clinique.test", slow.send)
+		w.accept(w.mail("a@clinique.test", "b@labo.test"))
+		w.peer("labo.test", always(busy))
+		w.run()
+		w.wait(2 * time.Hour)
+		w.says(w.one(), "Action: failed", "b@labo.test", "!clinique")
+		close(slow.open)
+		w.wait(time.Minute)
+		w.empty()
+		w.one()
+	})
+}
+
 // A peer that does not say what became of each recipient has delivered to none of them, as far
 // as anybody knows.
 func TestOutcomesThatAreMissing(t *testing.T) {

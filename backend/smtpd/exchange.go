@@ -86,7 +86,7 @@ func (x *exchange) begin(s *session, sender backend.Address) (party, error) {
 	case zone == backend.Local:
 		return x.beginOurs(s, sender)
 	case zone == backend.Outside:
-		return &stranger{foreign{s: s, x: x}}, nil
+		return &stranger{foreign: foreign{s: s, x: x}}, nil
 	}
 	say := phrases{x.s.Language}
 	if when, left := x.s.Router.Left(sender.Domain); left {
@@ -104,18 +104,18 @@ func (x *exchange) beginNull(s *session) (party, error) {
 	err := x.good(s.ctx, leaf)
 	switch {
 	case errors.Is(err, tls.ErrUnknownIssuer): // or no certificate: anybody may have one of elsewhere
-		return &stranger{foreign{s: s, x: x}}, nil
+		return &stranger{foreign: foreign{s: s, x: x}}, nil
 	case x.Peers != nil && x.Peers.Named(leaf):
 		if err != nil {
 			return nil, peerRefusal(errPeer, err)
 		}
 		return &operator{foreign: foreign{s: s, x: x}, leaf: leaf}, nil
 	case err != nil || len(x.Systems) == 0 || s.unlinked:
-		return &stranger{foreign{s: s, x: x}}, nil
+		return &stranger{foreign: foreign{s: s, x: x}}, nil
 	}
 	p, err := x.beginOurs(s, backend.Address{})
 	if s.unlinked {
-		return &stranger{foreign{s: s, x: x}}, nil
+		return &stranger{foreign: foreign{s: s, x: x}}, nil
 	}
 	return p, err
 }

@@ -126,7 +126,10 @@ func (o *operator) vouch(e *backend.Envelope) { e.Origin = o.domain }
 func (o *operator) String() string { return "operator " + o.leaf.Subject.String() }
 
 // stranger is a server of the ordinary Internet.
-type stranger struct{ foreign }
+type stranger struct {
+	foreign
+	domain string // that has proven the author and the reverse-path; "" for none
+}
 
 // author implements party: nobody says without proof to be of ours, or of the trust space.
 func (g *stranger) author(h *header) error {
@@ -150,8 +153,13 @@ func (g *stranger) author(h *header) error {
 }
 
 // examine implements party: the domain of the author says what becomes of mail that is not its own.
-func (g *stranger) examine(m *incoming, _ *header) (string, error) {
+func (g *stranger) examine(m *incoming, h *header) (string, error) {
 	r := g.check(m, "")
+	// DMARC speaks for the author, SPF for the reverse-path, to which notices go.
+	from, err := backend.ParseAddress(g.s.tx.envelope.From)
+	if authors, err2 := h.authors(); err == nil && err2 == nil && r.DMARC == "pass" && r.SPF == "pass" && authors[0].Domain == from.Domain {
+		g.domain = from.Domain
+	}
 	// When the lookup failed nobody knows what the policy is.
 	strict := r.Policy == "reject" || r.Policy == "quarantine" || r.Policy == "" && r.DMARC == "temperror"
 	if g.x.Mark || !strict {
@@ -170,8 +178,8 @@ func (g *stranger) examine(m *incoming, _ *header) (string, error) {
 // channel implements party.
 func (g *stranger) channel() string { return g.s.channel() + ", no verified certificate" }
 
-// vouch implements party: nobody does.
-func (g *stranger) vouch(*backend.Envelope) {}
+// vouch implements party.
+func (g *stranger) vouch(e *backend.Envelope) { e.Origin = g.domain }
 
 // String implements party.
 func (g *stranger) String() string { return "stranger" }

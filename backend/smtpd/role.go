@@ -31,11 +31,11 @@ type party interface {
 	rcpt(to backend.Address) error
 	// author says whether the header names only authors that the party may speak for.
 	author(h *header) error
-	// vouch writes into the envelope who answers for the message, once its author is known.
-	vouch(e *backend.Envelope)
 	// examine does with a whole message what comes before it is scanned, and returns the
 	// fields that belong above all others.
 	examine(m *incoming, h *header) (fields string, err error)
+	// vouch writes into the envelope who answers for the message, once it was examined.
+	vouch(e *backend.Envelope)
 	// channel tells in the Received field how the message came; "" for nothing.
 	channel() string
 	// explain makes the refusal of a message that could not be taken over.

@@ -183,13 +183,13 @@ func (s *session) accept(m *incoming) error {
 	if err := p.author(h); err != nil {
 		return err
 	}
-	p.vouch(e)
 	// Only we say what we have found out (RFC 8601 section 5).
 	m.replace(origin.Strip(m.body(), s.s.Hostname))
 	fields, err := p.examine(m, h)
 	if err != nil {
 		return err
 	}
+	p.vouch(e)
 	verdict, err := s.scan(m)
 	if err != nil {
 		return err
