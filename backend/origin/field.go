@@ -34,9 +34,11 @@ func (c *Checker) field(a *Arrival, r *Result, sender spfResult, signatures []*s
 	if len(signatures) == 0 {
 		w.method("dkim", none, "")
 	}
-	w.method("dmarc", r.DMARC, "")
-	w.property("polrec.p", r.Policy)
-	w.property("header.from", author)
+	if r.DMARC != "" {
+		w.method("dmarc", r.DMARC, "")
+		w.property("polrec.p", r.Policy)
+		w.property("header.from", author)
+	}
 	w.text.WriteString("\r\n")
 	return []byte(w.text.String())
 }

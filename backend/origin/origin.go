@@ -72,8 +72,8 @@ type Arrival struct {
 
 	// Peer is the name of the certificate of an operator of the trust space, for whose domains it vouches; "" for none. When
 	// it is a domain name, it is written down.
-	// For such mail SPF is not asked: the certificate says more (method "x-tls-client"). DKIM and DMARC
-	// are looked at and written down, but whoever reads the Result lets them decide nothing.
+	// For such mail SPF is not asked, and DMARC only when there is a signature that it could be about: the
+	// certificate says more (method "x-tls-client"). Whoever reads the Result lets them decide nothing.
 	Peer string
 }
 
@@ -81,7 +81,7 @@ type Arrival struct {
 type Result struct {
 	SPF    string // RFC 8601 section 2.7.2: "pass", "fail", ...; "" when not asked
 	DKIM   string // the best of the signatures that match the author's domain, else of all
-	DMARC  string // "pass", "fail", "none", "temperror", "permerror"
+	DMARC  string // "pass", "fail", "none", "temperror", "permerror"; "" when not asked
 	Policy string // what the author's domain asks for on failure: "none", "quarantine", "reject"; "" without record
 	Field  []byte // Authentication-Results, folded, with CRLF
 }
@@ -97,15 +97,21 @@ func (c *Checker) Check(ctx context.Context, a *Arrival) *Result {
 	var sender spfResult
 	var asked dmarcPolicy
 	var wait sync.WaitGroup
-	if a.Peer == "" {
+	stranger := a.Peer == ""
+	if stranger {
 		wait.Go(func() { sender = c.askSPF(ctx, a) })
+		wait.Go(func() { asked = c.discover(ctx, m.author) })
 	}
-	wait.Go(func() { asked = c.discover(ctx, m.author) })
 	signatures := c.verify(ctx, m, limits)
 	wait.Wait()
+	if !stranger && len(signatures) > 0 {
+		asked = c.discover(ctx, m.author)
+	}
 
 	r := &Result{SPF: sender.result, DKIM: best(signatures, m.author, asked.strictDKIM), Policy: asked.asks}
-	r.DMARC = asked.evaluate(m.author, sender, signatures)
+	if stranger || len(signatures) > 0 {
+		r.DMARC = asked.evaluate(m.author, sender, signatures)
+	}
 	r.Field = c.field(a, r, sender, signatures, m.author)
 	return r
 }

@@ -285,13 +285,19 @@ func TestPeerIsNotAskedForSPF(t *testing.T) {
 	a := arrival(letter)
 	a.Peer = "mss.operateur.example"
 	r := zones{"clinique.example.": txt("v=spf1 -all")}.checker().Check(t.Context(), a)
-	if r.SPF != "" || r.DKIM != "none" || r.DMARC != "none" {
+	if r.SPF != "" || r.DKIM != "none" || r.DMARC != "" {
 		t.Errorf("%+v", r)
 	}
-	want := "Authentication-Results: mx.hopital.test;\r\n x-tls-client=pass policy.name=mss.operateur.example;\r\n" +
-		" dkim=none;\r\n dmarc=none header.from=clinique.example\r\n"
+	want := "Authentication-Results: mx.hopital.test;\r\n x-tls-client=pass policy.name=mss.operateur.example;\r\n dkim=none\r\n"
 	if string(r.Field) != want {
 		t.Errorf("got %s", r.Field)
+	}
+	// What it signs is looked at all the same.
+	k := newEd25519(t, "clinique.example", "s1")
+	a.Octets = []byte(k.sign(t, letter))
+	z := zones{k.name(): txt(k.record), "_dmarc.clinique.example.": txt("v=DMARC1; p=reject")}
+	if r := z.checker().Check(t.Context(), a); r.SPF != "" || r.DKIM != "pass" || r.DMARC != "pass" || r.Policy != "reject" {
+		t.Errorf("signed: %s", r.Field)
 	}
 }
 
