@@ -95,10 +95,12 @@ type plan struct {
 	*storage.Acceptance
 	r     *Router
 	now   time.Time
+	id    string // ENVID, the sender's or ours
 	been  map[string]bool
 	known map[storage.AccountID]bool // accounts that get a copy
 	limit int                        // copies
 	here  map[string]bool            // recipients that have it with this commit
+	lost  map[string]string          // recipients that cannot have it: the status (RFC 3463)
 }
 
 // plan finds out what becomes of a message for each recipient.
@@ -106,7 +108,7 @@ func (r *Router) plan(ctx context.Context, e *Envelope) (*plan, error) {
 	now := time.Now()
 	start := now
 	if e.HoldUntil.After(now) {
-		start = e.HoldUntil
+		start = e.HoldUntil.Add(time.Second - 1).Truncate(time.Second) // the store cuts off what is no whole second
 	}
 	e.Name = cmp.Or(e.Name, NewName())
 	q := &storage.Queued{
@@ -118,9 +120,9 @@ func (r *Router) plan(ctx context.Context, e *Envelope) (*plan, error) {
 		q.EnvelopeID = ourEnvelopeID(e.Account, e.Name)
 	}
 	p := &plan{
-		Acceptance: &storage.Acceptance{Queue: q, Limits: cmp.Or(e.Sending, r.Sending), Changes: e.Changes}, r: r, now: now,
+		Acceptance: &storage.Acceptance{Queue: q, Limits: cmp.Or(e.Sending, r.Sending), Changes: e.Changes}, r: r, now: now, id: q.EnvelopeID,
 		been: r.been(e.Octets), known: map[storage.AccountID]bool{}, limit: len(e.Rcpts) + r.Aliases.withDefaults().Recipients,
-		here: map[string]bool{},
+		here: map[string]bool{}, lost: map[string]string{},
 	}
 	var refused error
 	for _, rcpt := range e.Rcpts {
@@ -141,6 +143,8 @@ func (r *Router) plan(ctx context.Context, e *Envelope) (*plan, error) {
 		d.Last = *failed
 		if d.State = storage.Finished; failed.Action == storage.Delayed {
 			d.State, d.Attempts = storage.Waiting, 1
+		} else {
+			p.lost[rcpt.Address] = failed.Status
 		}
 		q.Deliveries = append(q.Deliveries, d)
 	}
@@ -167,7 +171,7 @@ func (p *plan) recipient(ctx context.Context, e *Envelope, d *storage.Delivery) 
 		return nil
 	}
 	d.Here = true
-	targets, err := p.r.targets(ctx, e, d.Address, p.been, p.known)
+	targets, full, err := p.r.targets(ctx, e, d.Address, p.been, p.known)
 	if err == nil && len(p.Targets)+len(targets) > p.limit {
 		err = ErrRecipients
 	}
@@ -183,6 +187,11 @@ func (p *plan) recipient(ctx context.Context, e *Envelope, d *storage.Delivery) 
 	}
 	p.Targets = append(p.Targets, targets...)
 	p.here[d.Address] = true
+	for _, address := range full {
+		if !slices.ContainsFunc(p.Queue.Deliveries, func(o storage.Delivery) bool { return o.Here && o.Address == address }) {
+			p.Queue.Deliveries = append(p.Queue.Deliveries, member(d, address, e.proven(), p.now))
+		}
+	}
 	if d.Notify&storage.NotifySuccess != 0 && e.proven() {
 		d.State, d.Last = storage.Finished, storage.Result{Action: storage.Delivered, Time: p.now, Status: "2.1.5"}
 		p.Queue.Deliveries = append(p.Queue.Deliveries, *d)
@@ -196,7 +205,7 @@ func (p *plan) trace(e *Envelope, meta *message.Meta) {
 		return
 	}
 	t := &storage.Trace{
-		Account: e.Account, Name: e.Name, MessageID: meta.MessageID, EnvelopeID: e.EnvelopeID, Sent: p.now, Size: int64(len(e.Octets)),
+		Account: e.Account, Name: e.Name, MessageID: meta.MessageID, EnvelopeID: p.id, Sent: p.now, Size: int64(len(e.Octets)),
 		Warnings: xdm.Inspect(e.Octets, p.r.Documents).Warnings,
 	}
 	for _, rcpt := range e.Rcpts {
@@ -204,6 +213,8 @@ func (p *plan) trace(e *Envelope, meta *message.Meta) {
 		switch {
 		case p.here[rcpt.Address]:
 			step.Stage = storage.InMailbox
+		case p.lost[rcpt.Address] != "":
+			step.Stage, step.Status = storage.Bounced, p.lost[rcpt.Address]
 		case e.HoldUntil.After(p.now):
 			step.Stage = storage.OnHold
 		}
@@ -240,13 +251,13 @@ func failure(err error, now time.Time) *storage.Result {
 
 // targets finds the accounts that get a copy by way of one recipient, but for those known, with the lines that
 // stand in front of it there: Delivered-To names the recipient as SMTP had it, above
-// it the aliases on the way and the address of the account. storage.ErrOverQuota
-// when one of them has no room.
-func (r *Router) targets(ctx context.Context, e *Envelope, rcpt string, been map[string]bool, known map[storage.AccountID]bool) (targets []storage.Target, err error) {
+// it the aliases on the way and the address of the account. full are the members of a list that have no
+// room, by their addresses; storage.ErrOverQuota when nobody has.
+func (r *Router) targets(ctx context.Context, e *Envelope, rcpt string, been map[string]bool, known map[storage.AccountID]bool) (targets []storage.Target, full []string, err error) {
 	now := time.Now()
 	err = r.look(ctx, rcpt, func(tx *storage.Tx, a Address) error {
 		found, err := r.resolve(tx, a, been)
-		targets = nil
+		targets, full = nil, nil
 		for _, f := range found {
 			if known[f.account.ID] {
 				continue
@@ -258,31 +269,63 @@ func (r *Router) targets(ctx context.Context, e *Envelope, rcpt string, been map
 				}
 			}
 			prefix = fmt.Appendf(prefix, "Delivered-To: %s\r\n", rcpt)
-			if err := tx.Room(f.account.ID, int64(len(prefix)+len(e.Octets))); err != nil {
+			err := tx.Room(f.account.ID, int64(len(prefix)+len(e.Octets)))
+			if errors.Is(err, storage.ErrOverQuota) && len(f.path) > 0 && len(full)+1 < len(found) {
+				full = append(full, f.path[0])
+				continue
+			}
+			if err != nil {
 				return err
 			}
 			targets = append(targets, storage.Target{Account: f.account.ID, InternalDate: now, Prefix: prefix})
 		}
 		return err
 	})
-	return targets, err
+	return targets, full, err
+}
+
+// member is the delivery to a member of a list who had no room when the others got the message: it waits for
+// nobody else. told says whether its sender may be told of it.
+func member(list *storage.Delivery, address string, told bool, now time.Time) storage.Delivery {
+	d := storage.Delivery{
+		Here: true, Address: address, Notify: list.Notify &^ storage.NotifySuccess, OriginalType: list.OriginalType, Original: list.Original,
+		Next: now, Attempts: 1, Last: storage.Result{Action: storage.Delayed, Time: now, Status: "4.2.2"},
+	}
+	if d.Original == "" {
+		d.OriginalType, d.Original = "rfc822", list.Address
+	}
+	if !told || list.Notify != 0 && d.Notify == 0 {
+		d.Notify = storage.NotifyNever
+	}
+	return d
 }
 
 // File files a message of the queue for a recipient that is here, and takes the
-// delivery out of the queue, or leaves but its notice there. Errors: as for Accept.
+// delivery out of the queue, or leaves but its notice there. Members of a list who have no room wait as a
+// message of their own. Errors: as for Accept.
 func (r *Router) File(ctx context.Context, q *storage.Queued, d *storage.Delivery, octets []byte) error {
 	e := &Envelope{Name: q.Name, From: q.From, Octets: octets}
-	targets, err := r.targets(ctx, e, d.Address, r.been(octets), nil)
+	targets, full, err := r.targets(ctx, e, d.Address, r.been(octets), nil)
 	if err != nil {
 		return err
 	}
+	now := time.Now()
 	change := storage.DeliveryChange{Queue: q.ID, Delivery: *d, Remove: true}
 	if d.Notify&storage.NotifySuccess != 0 && q.From != "" {
 		change.Remove = false
 		change.Delivery.State = storage.Finished
-		change.Delivery.Last = storage.Result{Action: storage.Delivered, Time: time.Now(), Status: "2.1.5"}
+		change.Delivery.Last = storage.Result{Action: storage.Delivered, Time: now, Status: "2.1.5"}
 	}
-	return r.commit(ctx, e, message.Describe(octets), &storage.Acceptance{Targets: targets, Changes: []storage.DeliveryChange{change}})
+	a := &storage.Acceptance{Targets: targets, Changes: []storage.DeliveryChange{change}}
+	if len(full) > 0 {
+		rest := *q
+		rest.Prefix, rest.Deliveries = nil, nil
+		for _, address := range full {
+			rest.Deliveries = append(rest.Deliveries, member(d, address, true, now))
+		}
+		a.Queue = &rest
+	}
+	return r.commit(ctx, e, message.Describe(octets), a)
 }
 
 // NewName is a name for a message in the log and in replies. Nobody can guess it.

@@ -162,7 +162,7 @@ func TestAcceptAnswersSuccessForThoseHere(t *testing.T) {
 
 func TestFutureReleaseHoldsForOthers(t *testing.T) {
 	r, a, b := connected(t)
-	until := time.Now().Add(3 * time.Hour).Truncate(time.Second)
+	until := time.Now().Add(3 * time.Hour).Truncate(time.Second).Add(time.Millisecond)
 	err := r.Accept(t.Context(), &backend.Envelope{
 		From: "a@hopital.test", Account: a, HoldUntil: until, Octets: []byte(letter),
 		Rcpts: []backend.Rcpt{{Address: "p@clinique.test"}, {Address: "b@hopital.test"}},
@@ -171,7 +171,7 @@ func TestFutureReleaseHoldsForOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	q := queued(t, r.Store)[0]
-	if d := q.Deliveries[0]; !d.Next.Equal(until) || !q.Expires.After(until.Add(4*24*time.Hour)) {
+	if d := q.Deliveries[0]; d.Next.Before(until) || d.Next.After(until.Add(time.Second)) || !q.Expires.After(until.Add(4*24*time.Hour)) {
 		t.Errorf("next attempt %v, given up %v, held until %v", d.Next, q.Expires, until)
 	}
 	if got := storagetest.Inbox(t, r.Store, b); len(got) != 0 {
@@ -277,7 +277,7 @@ func TestReportsAreLinkedToWhatWasSent(t *testing.T) {
 		return octets
 	}
 	hear := func(origin string, octets []byte) []storage.Stage {
-		err := r.Accept(t.Context(), &backend.Envelope{Origin: origin, Octets: octets, Rcpts: []backend.Rcpt{{Address: "a@hopital.test"}}})
+		err := r.Accept(t.Context(), &backend.Envelope{Origin: origin, Peer: origin == "clinique.test", Octets: octets, Rcpts: []backend.Rcpt{{Address: "a@hopital.test"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,7 +298,7 @@ func TestReportsAreLinkedToWhatWasSent(t *testing.T) {
 	if got := hear("clinique.test", dsn("", "postmaster@clinique.test", "p@clinique.test")); got[0] != storage.InMailbox {
 		t.Errorf("the peer's notice: %v", got)
 	}
-	// With it, whoever sends it knows the message.
+	// With it, whoever sends it knows the envelope.
 	if got := hear("", dsn(envelopeID, "postmaster@perso.test", "x@perso.test")); got[1] != storage.InMailbox {
 		t.Errorf("a notice with our ENVID: %v", got)
 	}
@@ -345,5 +345,88 @@ func TestAcceptMakesChangesWithTheMessage(t *testing.T) {
 	e.Rcpts[0].Address = "a@hopital.test"
 	if err := r.Accept(t.Context(), e); err != nil || len(queued(t, r.Store)) != 0 || len(storagetest.Inbox(t, r.Store, a)) != 1 {
 		t.Errorf("accepted with %v, queue %v", err, queued(t, r.Store))
+	}
+}
+
+// A member of a list who has no room keeps nothing from the others, also when it was held for them all.
+func TestFullMemberOfAListWaitsAlone(t *testing.T) {
+	for name, hold := range map[string]time.Duration{"at once": 0, "held": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			r, a, b := connected(t)
+			full := &storage.Account{Addresses: []string{"full@hopital.test"}, MaxBytes: 1}
+			if err := r.Store.NewAccount(t.Context(), full); err != nil {
+				t.Fatal(err)
+			}
+			list(t, r, &storage.Alias{Address: "all@hopital.test", Members: []string{"a@hopital.test", "full@hopital.test", "b@hopital.test"}})
+			e := &backend.Envelope{
+				From: "a@hopital.test", Account: a, Octets: []byte(letter),
+				Rcpts: []backend.Rcpt{{Address: "all@hopital.test", Notify: storage.NotifyFailure | storage.NotifySuccess}},
+			}
+			if hold > 0 {
+				e.HoldUntil = time.Now().Add(hold)
+			}
+			if err := r.Accept(t.Context(), e); err != nil {
+				t.Fatal(err)
+			}
+			if hold > 0 {
+				q := queued(t, r.Store)[0]
+				if err := r.File(t.Context(), &q, &q.Deliveries[0], []byte(letter)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, id := range []storage.AccountID{a, b} {
+				if got := storagetest.Inbox(t, r.Store, id); len(got) != 1 {
+					t.Errorf("account %d has %q", id, got)
+				}
+			}
+			waiting, told := 0, 0
+			for _, q := range queued(t, r.Store) {
+				for _, d := range q.Deliveries {
+					if d.State == storage.Finished {
+						told++
+						continue
+					}
+					waiting++
+					if !d.Here || d.Address != "full@hopital.test" || d.Notify != storage.NotifyFailure || d.Original != "all@hopital.test" || d.Last.Status != "4.2.2" {
+						t.Errorf("delivery %+v", d)
+					}
+					if err := r.File(t.Context(), &q, &d, []byte(letter)); !errors.Is(err, storage.ErrOverQuota) {
+						t.Errorf("filed without room: %v", err)
+					}
+				}
+			}
+			if waiting != 1 || told != 1 {
+				t.Errorf("%d members wait, %d notices of success for the list", waiting, told)
+			}
+			for _, id := range []storage.AccountID{a, b} {
+				if got := storagetest.Inbox(t, r.Store, id); len(got) != 1 {
+					t.Errorf("in the end account %d has %d messages", id, len(got))
+				}
+			}
+		})
+	}
+}
+
+// A trace does not say that a recipient waits who was refused at once.
+func TestTraceOfARecipientThatIsNone(t *testing.T) {
+	r, a, _ := connected(t)
+	e := &backend.Envelope{
+		From: "a@hopital.test", Account: a, Octets: []byte(letter), Rcpts: []backend.Rcpt{{Address: "b@hopital.test"}, {Address: "nobody@hopital.test"}},
+	}
+	if err := r.Accept(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	err := r.Store.View(t.Context(), func(tx *storage.Tx) error {
+		tr, err := tx.TraceByName(a, e.Name)
+		if err != nil {
+			return err
+		}
+		if tr.Recipients[0].Stage() != storage.InMailbox || tr.Recipients[1].Stage() != storage.Bounced || tr.Recipients[1].Steps[0].Status != "5.1.1" {
+			t.Errorf("trace %+v", tr.Recipients)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

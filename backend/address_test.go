@@ -70,6 +70,10 @@ func TestParseMailboxes(t *testing.T) {
 		{"", nil},
 		{", a@b.test,, c@d.test,", []string{"a@b.test", "c@d.test"}},
 		{"(c) a@b.test (d)", []string{"a@b.test"}},
+		{"c@d.test <a@b.test>", []string{"c@d.test", "a@b.test"}},
+		{"Jean c@d.test <a@b.test>, Jean @ home <e@f.test>", []string{"c@d.test", "a@b.test", "e@f.test"}},
+		{"c@d.test: a@b.test;", []string{"c@d.test", "a@b.test"}},
+		{`"c@d.test" <a@b.test>`, []string{"a@b.test"}},
 	} {
 		got, err := ParseMailboxes(c.in)
 		if err != nil {

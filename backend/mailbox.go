@@ -10,8 +10,8 @@ import (
 // these (RFC 5322 section 3.4, RFC 6854). Folding may still be in it.
 //
 // It is as strict as ParseAddress about addresses, because who wrote a message
-// must have one reading only, and lenient about the names beside them. Errors
-// wrap ErrAddress.
+// must have one reading only, and lenient about the names beside them. An address that stands
+// in place of a name counts too. Errors wrap ErrAddress.
 func ParseMailboxes(value string) ([]Address, error) {
 	p := listParser{rest: value}
 	for {
@@ -56,6 +56,7 @@ func (p *listParser) item() (more bool, err error) {
 			if p.group || p.spec || len(p.words) == 0 {
 				return false, fmt.Errorf("%w: group in a wrong place", ErrAddress)
 			}
+			p.named()
 			p.rest = p.rest[1:]
 			p.group, p.words, p.quoted = true, nil, false
 			return true, nil
@@ -113,7 +114,18 @@ func (p *listParser) angle() error {
 		return fmt.Errorf("%w: angle brackets do not match", ErrAddress)
 	}
 	p.rest, p.spec = rest, true
+	p.named()
 	return p.add(strings.Trim(spec, " \t\r\n"))
+}
+
+// named takes the addresses among the words of a name, where none may stand without
+// quotes: there are programs that read the first address they find.
+func (p *listParser) named() {
+	for _, w := range p.words {
+		if a, err := ParseAddress(w); err == nil && a.Domain != "" {
+			p.found = append(p.found, a)
+		}
+	}
 }
 
 // word reads what goes on until white space or a character with a meaning.

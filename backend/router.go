@@ -74,6 +74,7 @@ type Envelope struct {
 	Account    storage.AccountID  // who sends it, logged in; 0 for nobody of ours
 	Sending    storage.SendLimits // of Account, for today; zero for the Router's
 	Origin     string             // domain that vouches for who sends it: our own, or the peer's; "" for nobody
+	Peer       bool               // it comes from an operator of the trust space, who proved that
 	Priority   storage.Priority
 	Lifetime   time.Duration // in the queue; 0 for the Router's
 	RequireTLS bool          // RFC 8689

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -353,16 +352,15 @@ func (t *Tx) enqueue(q *Queued) error {
 	return nil
 }
 
-// recipients are the addresses elsewhere that a message of the queue goes to, each once,
-// normalised as accounts have theirs.
+// recipients are the addresses elsewhere that a message of the queue goes to, normalised as accounts have
+// theirs. One that is named twice gets it twice, and stands here twice.
 func (q *Queued) recipients() (all []string) {
 	for i := range q.Deliveries {
 		if d := &q.Deliveries[i]; d.State != Finished && !d.Here {
 			all = append(all, norm.NFC.String(strings.ToLower(d.Address)))
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 // OpenQueued opens a message of the queue for reading, as other servers get it:

@@ -270,7 +270,7 @@ func TestQueueInOrderAndInPieces(t *testing.T) {
 
 func TestSendLimitsAreCheckedWithTheMessage(t *testing.T) {
 	d, a := newStore(t, storage.Limits{})
-	limits := storage.SendLimits{Messages: 3}
+	limits := storage.SendLimits{Messages: 4}
 	accept := func(finished bool, addresses ...string) *storage.Acceptance {
 		q := to(addresses...)
 		q.Account = a
@@ -279,6 +279,7 @@ func TestSendLimitsAreCheckedWithTheMessage(t *testing.T) {
 		}
 		return &storage.Acceptance{Targets: []storage.Target{{Account: a}}, Queue: q, Limits: limits}
 	}
+	// Who is named twice gets it twice.
 	d.acceptAll(t, "one", accept(false, "x@clinique.test", "X@clinique.test"))
 	two := accept(true, "done@clinique.test", "y@clinique.test", "full@hopital.test")
 	two.Queue.Deliveries[2].Here = true
@@ -295,7 +296,7 @@ func TestSendLimitsAreCheckedWithTheMessage(t *testing.T) {
 	d.acceptAll(t, "notice", &storage.Acceptance{Queue: to("x@clinique.test"), Limits: limits}) // of nobody
 	err := d.View(t.Context(), func(tx *storage.Tx) error {
 		sent, err := tx.SentOn(a, time.Now())
-		if sent.Messages != 3 || sent.First != 2 {
+		if sent.Messages != 4 || sent.First != 2 {
 			t.Errorf("sent %+v", sent)
 		}
 		return err

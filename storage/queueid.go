@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"strconv"
@@ -40,4 +41,28 @@ func (t *Tx) QueueIDs(behind QueueID, f func(QueueID) bool) error {
 			}
 		}
 	}
+}
+
+// DropQueued takes a message out of the queue whatever stands there: nothing of it is read, so
+// it does that also to one that is damaged. It returns how many deliveries it had. ErrNoQueued.
+func (t *Tx) DropQueued(id QueueID) (deliveries int, err error) {
+	var keys [][]byte
+	lo := keyQueued(tabDelivery, id)
+	if err := t.Scan(lo, after(lo), func(key, _ []byte) bool { keys = append(keys, bytes.Clone(key)); return true }); err != nil {
+		return 0, err
+	}
+	v, err := t.Get(keyQueued(tabQueued, id))
+	if err != nil {
+		return 0, err
+	}
+	if v == nil && len(keys) == 0 {
+		return 0, ErrNoQueued
+	}
+	for _, key := range keys {
+		if err := t.delete(key); err != nil {
+			return 0, err
+		}
+	}
+	t.wakeQueue()
+	return len(keys), t.leaveQueue(id)
 }

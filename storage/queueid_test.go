@@ -72,3 +72,30 @@ func TestQueueIDsAscend(t *testing.T) {
 		t.Errorf("behind the last: %v", got)
 	}
 }
+
+// A person can take out what nobody can read, and only that goes.
+func TestDropQueuedReadsNothing(t *testing.T) {
+	for _, tables := range []string{"", "A", "B", "AB"} {
+		d, _ := newStore(t, storage.Limits{})
+		damaged, other := to("x@clinique.test", "y@labo.test"), to("z@clinique.test")
+		d.acceptAll(t, "damaged", &storage.Acceptance{Queue: damaged})
+		for _, table := range []byte(tables) {
+			d.Spoil(t, table, func(v []byte) []byte { return v[:3] })
+		}
+		d.acceptAll(t, "other", &storage.Acceptance{Queue: other})
+		drop := func(id storage.QueueID) (n int, err error) {
+			err = d.Update(t.Context(), func(tx *storage.Tx) error { n, err = tx.DropQueued(id); return err })
+			return n, err
+		}
+		if n, err := drop(damaged.ID); n != 2 || err != nil {
+			t.Errorf("tables %q: %d deliveries, %v", tables, n, err)
+		}
+		if n, err := drop(damaged.ID); n != 0 || !errors.Is(err, storage.ErrNoQueued) {
+			t.Errorf("tables %q: again %d deliveries, %v", tables, n, err)
+		}
+		if got := d.showQueue(t); got != "N1: other 0 0 z@clinique.test" {
+			t.Errorf("tables %q: left %q", tables, got)
+		}
+		d.verify(t)
+	}
+}

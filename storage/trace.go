@@ -3,14 +3,29 @@ package storage
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
-// ErrNoTrace: no message that was sent has this name, or it was too long ago.
-var ErrNoTrace = errors.New("storage: no such message was sent")
+// Errors of traces, to be tested with errors.Is.
+var (
+	// ErrNoTrace: no message that was sent has this name, or it was too long ago.
+	ErrNoTrace = errors.New("storage: no such message was sent")
+	// ErrTraceDamaged: what became of a message cannot be read any more. It is an ErrNoTrace: mail is not
+	// kept from going because nobody can follow it.
+	ErrTraceDamaged = fmt.Errorf("%w: damaged trace", ErrNoTrace)
+)
+
+// unfollowed makes of a record that cannot be read an ErrTraceDamaged.
+func unfollowed(err error) error {
+	if errors.Is(err, errRecord) {
+		return fmt.Errorf("%w: %w", ErrTraceDamaged, err)
+	}
+	return err
+}
 
 // Stage is how far a message has come towards one recipient. Some are further than
 // others, whenever they are heard of: waiting (InQueue, OnHold, Slow), then HandedOver,
@@ -203,7 +218,7 @@ func (t *Tx) nextTrace(a AccountID, place uint64) (tr *Trace, err error) {
 	return tr, errors.Join(err, failed)
 }
 
-// Trace returns what became of a message. ErrNoTrace.
+// Trace returns what became of a message. ErrNoTrace, ErrTraceDamaged.
 func (t *Tx) Trace(a AccountID, id QueueID) (*Trace, error) {
 	tr, err := t.nextTrace(a, tracePlace(id))
 	if tr == nil || tr.ID != id {
@@ -213,7 +228,7 @@ func (t *Tx) Trace(a AccountID, id QueueID) (*Trace, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, err
+		return nil, unfollowed(err)
 	}
 	return tr, nil
 }
@@ -239,8 +254,9 @@ func (t *Tx) findTrace(a AccountID, label, name string, has func(*Trace) bool) (
 	}
 	ids, err := t.tracesNamed(keyMAC(tabTraceName, a, k.MAC(label, []byte(name))))
 	if err != nil {
-		return nil, err
+		return nil, unfollowed(err)
 	}
+	missing := ErrNoTrace
 	for _, id := range slices.Backward(ids) {
 		tr, err := t.Trace(a, id)
 		if err == nil && has(tr) {
@@ -249,28 +265,39 @@ func (t *Tx) findTrace(a AccountID, label, name string, has func(*Trace) bool) (
 		if err != nil && !errors.Is(err, ErrNoTrace) {
 			return nil, err
 		}
+		if errors.Is(err, ErrTraceDamaged) {
+			missing = err
+		}
 	}
-	return nil, ErrNoTrace
+	return nil, missing
 }
 
 // Traces calls f for the account's messages before an ID, descending (the newest first), until f
-// returns false; 0 stands behind all. f may use the transaction.
+// returns false; 0 stands behind all. f may use the transaction. One that cannot be read does not keep f
+// from the others: it is the error in the end, ErrTraceDamaged.
 func (t *Tx) Traces(a AccountID, before QueueID, f func(*Trace) bool) error {
 	place := uint64(0)
 	if before != 0 {
 		place = tracePlace(before) + 1
 	}
+	var damaged error
 	for {
 		tr, err := t.nextTrace(a, place)
-		if err != nil || tr == nil || !f(tr) {
-			return err
+		switch {
+		case tr != nil && errors.Is(err, errRecord):
+			damaged = unfollowed(err)
+		case err != nil || tr == nil:
+			return errors.Join(err, damaged)
+		case !f(tr):
+			return damaged
 		}
 		place = tracePlace(tr.ID) + 1
 	}
 }
 
 // AddSteps adds a step for each recipient (normalised address, or as written) that steps names; one
-// that says what is known already changes nothing. ErrNoTrace when the message is not followed (any more).
+// that says what is known already changes nothing. ErrNoTrace when the message is not followed (any more),
+// ErrTraceDamaged.
 //
 // Addresses are the same when their domains and local parts differ in case alone. When
 // two recipients do, a step is for the one whose local part it has exactly.

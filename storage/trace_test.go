@@ -502,6 +502,35 @@ func TestDamagedTracesAreRefused(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the others can be read, and another one be sent", func(t *testing.T) {
+		d, a := newStore(t, storage.Limits{})
+		var ids []storage.QueueID
+		for range 3 {
+			ids = append(ids, d.send(t, followed(a)))
+		}
+		n := 0
+		d.Spoil(t, 'y', func(v []byte) []byte {
+			if n++; n == 2 {
+				return v[:len(v)/2]
+			}
+			return v
+		})
+		d.Spoil(t, 'z', func(v []byte) []byte { return v[:5] })
+		ids = append(ids, d.send(t, followed(a)))
+		var seen []storage.QueueID
+		err := d.View(t.Context(), func(tx *storage.Tx) error {
+			seen = nil
+			return tx.Traces(a, 0, func(tr *storage.Trace) bool { seen = append(seen, tr.ID); return true })
+		})
+		if want := []storage.QueueID{ids[3], ids[2], ids[0]}; !errors.Is(err, storage.ErrTraceDamaged) || !slices.Equal(seen, want) {
+			t.Errorf("traces %v of %v, %v", seen, ids, err)
+		}
+		// Whoever follows mail goes on without it.
+		err = d.Update(t.Context(), func(tx *storage.Tx) error { return tx.AddSteps(a, ids[1], nil) })
+		if !errors.Is(err, storage.ErrTraceDamaged) || !errors.Is(err, storage.ErrNoTrace) {
+			t.Errorf("a step: %v", err)
+		}
+	})
 	t.Run("entries of names", func(t *testing.T) {
 		d, a := newStore(t, storage.Limits{})
 		id := d.send(t, followed(a))

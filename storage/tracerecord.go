@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -200,9 +201,12 @@ func (t *Tx) putTracesNamed(key []byte, ids []QueueID) error {
 	return t.put(key, tracesNamedRecord(ids))
 }
 
-// nameTrace adds a trace to an entry.
+// nameTrace adds a trace to an entry. One that cannot be read begins anew: mail goes out all the same.
 func (t *Tx) nameTrace(key []byte, id QueueID) error {
 	ids, err := t.tracesNamed(key)
+	if errors.Is(err, errRecord) {
+		ids, err = nil, nil
+	}
 	if err != nil || slices.Contains(ids, id) {
 		return err
 	}

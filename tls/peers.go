@@ -152,6 +152,9 @@ func (w *WhiteList) Refresh(ctx context.Context, accept bool) error {
 			w.etag, w.modified = got.etag, got.modified
 		}
 	}
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return err // the server stops: that says nothing of the list
+	}
 	w.mu.Lock()
 	w.err, w.held = err, held
 	if err == nil {

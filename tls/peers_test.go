@@ -2,6 +2,7 @@ package tls_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -497,6 +498,26 @@ func TestRunRereadsAndComplainsOnceADay(t *testing.T) {
 			t.Errorf("%d complaints about a new list", n)
 		}
 	})
+}
+
+// The end of Run says nothing of the list.
+func TestRunEndsQuietly(t *testing.T) {
+	root, file := newRoot(t)
+	var log bytes.Buffer
+	asked := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	w := openList(t, ourtls.WhiteListOptions{
+		Source: site(t, root, func(_ http.ResponseWriter, r *http.Request) { close(asked); <-r.Context().Done() }),
+		Roots:  []string{file}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.Run(ctx) }()
+	<-asked
+	cancel()
+	<-ended
+	if log.Len() > 0 || w.Status().Err != nil {
+		t.Errorf("status %v, log: %s", w.Status().Err, log.String())
+	}
 }
 
 // Whatever a list says, it is read or refused as a whole, within its limits.

@@ -57,6 +57,7 @@ const (
 	HeldBack     Code = "held_back"      // it waits to be accepted
 
 	NotQueued Code = "not_queued" // no such message is in the queue
+	Damaged   Code = "damaged"    // the message of the queue cannot be read
 )
 
 // Error is how a request failed.

@@ -43,7 +43,7 @@ type Queued struct {
 	Expires    time.Time  `json:"expires"`              // then what is left of it is given up
 	Domains    []string   `json:"domains"`              // where it still has to go; at most 20
 	Recipients int        `json:"recipients"`           // that are left
-	State      string     `json:"state"`                // of the delivery that comes next: waiting, held or notice
+	State      string     `json:"state"`                // of the delivery that comes next: waiting, held or notice; or damaged: then it has but an ID
 	Next       time.Time  `json:"next,omitzero"`        // its next attempt; absent when there is none
 	Attempts   uint32     `json:"attempts"`             // so far, at most
 	Reason     string     `json:"reason,omitempty"`     // why it is still here, in words
@@ -75,13 +75,15 @@ func queuePhrases() []phrase {
 	return []phrase{
 		{errNoQueue, Error{Off, "this server works no queue off"}},
 		{storage.ErrNoQueued, Error{NotQueued, "there is no such message in the queue, or not any more: see telesphore queue list"}},
+		{storage.ErrQueueDamaged, Error{Damaged, "this message of the queue is damaged and cannot be read: it can only be dropped"}},
 		{storage.ErrQueueID, Error{BadRequest, "this is no ID of a message in the queue: telesphore queue list shows them"}},
 		{errQueueState, Error{BadRequest, "a state is one of waiting, held and notice"}},
 		{errWhichQueue, Error{BadRequest, "name one message, or a domain"}},
 	}
 }
 
-// listQueue answers with the messages that match. Filters look at each delivery by itself.
+// listQueue answers with the messages that match. Filters look at each delivery by itself. One that cannot be read
+// is listed where nothing is filtered, so that somebody can take it out.
 func (s *Server) listQueue(ctx context.Context, c *call) (*Response, error) {
 	want, err := queueFilter(&c.Queue)
 	if err != nil {
@@ -93,27 +95,30 @@ func (s *Server) listQueue(ctx context.Context, c *call) (*Response, error) {
 			return nil, err
 		}
 	}
+	everything := c.Queue.Domain == "" && c.Queue.Sender == "" && c.Queue.State == ""
 	res := &Response{}
 	err = s.Store.View(ctx, func(tx *storage.Tx) error {
 		*res = Response{}
-		return tx.Queue(behind, func(q *storage.Queued) bool {
-			if ctx.Err() != nil {
-				return false
+		var failed error
+		err := tx.QueueIDs(behind, func(id storage.QueueID) bool {
+			q, err := tx.Queued(id)
+			p := &Queued{ID: id.String(), Domains: []string{}, State: "damaged", Reason: "it cannot be read"}
+			matches := everything
+			if failed = err; errors.Is(err, storage.ErrQueueDamaged) {
+				failed = nil
+			} else if err == nil {
+				p = s.publicQueued(q)
+				matches = slices.ContainsFunc(q.Deliveries, func(d storage.Delivery) bool { return want(q, &d) })
 			}
-			if !slices.ContainsFunc(q.Deliveries, func(d storage.Delivery) bool { return want(q, &d) }) {
-				return true
+			if failed == nil && matches {
+				if res.More = len(res.Queue) == s.Limits.Page; !res.More {
+					res.Queue = append(res.Queue, *p)
+				}
 			}
-			if res.More = len(res.Queue) == s.Limits.Page; res.More {
-				return false
-			}
-			res.Queue = append(res.Queue, *s.publicQueued(q))
-			return true
+			return failed == nil && !res.More && ctx.Err() == nil
 		})
+		return errors.Join(err, failed)
 	})
-	if err != nil && len(res.Queue) > 0 && ctx.Err() == nil {
-		s.Log.ErrorContext(ctx, "a message of the queue cannot be read", "err", err)
-		return res, nil // the others can
-	}
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return nil, fmt.Errorf("list the queue: %w", err)
 	}
@@ -225,6 +230,10 @@ func (s *Server) operate(ctx context.Context, c *call, f func(storage.QueueID) (
 	e := &storage.Event{Event: string(c.Op), Actor: c.actor}
 	err = s.Store.View(ctx, func(tx *storage.Tx) error {
 		q, err := tx.Queued(id)
+		if errors.Is(err, storage.ErrQueueDamaged) && c.Op == QueueDrop {
+			e.Via = "damaged message " + id.String()
+			return nil
+		}
 		if err != nil {
 			return err
 		}

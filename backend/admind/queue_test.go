@@ -2,6 +2,7 @@ package admind_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"telesphore/backend/admind"
 	"telesphore/backend/queue"
 	"telesphore/storage"
+	"telesphore/storage/body"
 	"telesphore/storage/storagetest"
 )
 
@@ -40,7 +42,7 @@ func withQueue(t *testing.T, ids *[]string) func(*admind.Server) {
 					return true
 				})
 			})
-			if err != nil {
+			if err != nil && !errors.Is(err, storage.ErrQueueDamaged) {
 				t.Fatal(err)
 			}
 		}
@@ -163,5 +165,42 @@ func TestReasonsInWords(t *testing.T) {
 				`"reason":"mx.clinique.test said: 452 4.2.2 full"},{"address":"b@labo.test",…"reason":"no server of the domain answers (4.4.1)"}]}]}`},
 		// It was not tried: its domain is away, but its date is later.
 		[2]string{fmt.Sprintf(`{"op":"queue.show","queue":{"id":%q}}`, ids[1]), `{"queue":[{…"attempts":0,"reason":"not to be sent before",…}]}`},
+	)
+}
+
+// What cannot be read is shown, hides nothing, and can be taken out.
+func TestDamagedMessageOfTheQueue(t *testing.T) {
+	dir := t.TempDir()
+	disk := storagetest.Open(t, dir, storage.Config{}, body.Options{}, false)
+	damaged := &storage.Queued{Name: "DAMAGED", Deliveries: []storage.Delivery{{Address: "a@clinique.test"}, {Address: "b@labo.test"}}}
+	content, err := disk.Seal([]byte("secret"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := disk.Accept(t.Context(), content, &storage.Acceptance{Queue: damaged}); err != nil {
+		t.Fatal(err)
+	}
+	disk.Close(t)
+	storagetest.Damage(t, dir, 'A')
+	disk = storagetest.Open(t, dir, storage.Config{}, body.Options{}, false)
+	t.Cleanup(func() { disk.Close(t) })
+
+	var ids []string
+	_, at := start(t, filepath.Join(t.TempDir(), "admin.sock"), admind.DefaultLimits(), func(s *admind.Server) {
+		s.Store, s.Router.Store, s.Auth.Store = disk.Store, disk.Store, disk.Store
+		withQueue(t, &ids)(s)
+	})
+	id := damaged.ID.String()
+	op := func(name string) string { return fmt.Sprintf(`{"op":"queue.%s","queue":{"id":%q}}`, name, id) }
+	dialogue(t, at,
+		[2]string{`{"op":"queue.list"}`, fmt.Sprintf(
+			`{"queue":[{"id":%q,"name":"","size":0,…"state":"damaged",…},{"id":%q,…},{"id":%q,…},{"id":%q,…}]}`, id, ids[0], ids[1], ids[2])},
+		[2]string{`{"op":"queue.list","queue":{"sender":"<>"}}`, fmt.Sprintf(`{"queue":[{"id":%q,…}]}`, ids[2])},
+		[2]string{`{"op":"queue.retry","queue":{"domain":"labo.test"}}`, `{"count":1}`},
+		[2]string{op("show"), `{"error":{"code":"damaged",…}}`},
+		[2]string{op("hold"), `{"error":{"code":"damaged",…}}`},
+		[2]string{op("drop"), `{"count":2}`},
+		[2]string{op("drop"), `{"error":{"code":"not_queued",…}}`},
+		[2]string{`{"op":"queue.list"}`, fmt.Sprintf(`{"queue":[{"id":%q,…},{"id":%q,…},{"id":%q,…}]}`, ids[0], ids[1], ids[2])},
 	)
 }

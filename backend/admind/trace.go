@@ -67,7 +67,10 @@ func (s *Server) traceMessage(ctx context.Context, c *call) (*Response, error) {
 	res := &Response{}
 	err = s.Store.View(ctx, func(tx *storage.Tx) (err error) {
 		if c.Message.Name == "" {
-			res.Traces, err = s.lastTraces(tx, account.ID, c.Message.Last)
+			if res.Traces, err = s.lastTraces(tx, account.ID, c.Message.Last); errors.Is(err, storage.ErrTraceDamaged) {
+				s.Log.ErrorContext(ctx, "what became of a message cannot be read", "err", err)
+				err = nil // of the others it can
+			}
 			return err
 		}
 		tr, err := findTrace(tx, account.ID, c.Message.Name)

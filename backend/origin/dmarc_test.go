@@ -101,7 +101,7 @@ func TestDMARCNeedsOneAuthor(t *testing.T) {
 		"from :\r\n labo@clinique.example\r\n":                     "pass",
 		"From: a@clinique.example, b@Clinique.example\r\n":         "pass",
 		"From: \"b@evil.example\" <a@clinique.example>\r\n":        "pass",
-		"From: a@clinique.example <b@evil.example>\r\n":            "none",
+		"From: a@clinique.example <b@evil.example>\r\n":            "permerror",
 		"From: a@clinique.example, b@evil.example\r\n":             "permerror",
 		"From: a@clinique.example\r\nFrom: a@clinique.example\r\n": "permerror",
 		"From: a@clinique.example\r\nFrom : b@evil.example\r\n":    "permerror",

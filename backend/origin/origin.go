@@ -83,6 +83,7 @@ type Result struct {
 	DKIM   string // the best of the signatures that match the author's domain, else of all
 	DMARC  string // "pass", "fail", "none", "temperror", "permerror"; "" when not asked
 	Policy string // what the author's domain asks for on failure: "none", "quarantine", "reject"; "" without record
+	Author string // domain of From, which DMARC is about; "" when it cannot be read, when there are several, or in a header beyond the limits
 	Field  []byte // Authentication-Results, folded, with CRLF
 }
 
@@ -108,7 +109,7 @@ func (c *Checker) Check(ctx context.Context, a *Arrival) *Result {
 		asked = c.discover(ctx, m.author)
 	}
 
-	r := &Result{SPF: sender.result, DKIM: best(signatures, m.author, asked.strictDKIM), Policy: asked.asks}
+	r := &Result{SPF: sender.result, DKIM: best(signatures, m.author, asked.strictDKIM), Policy: asked.asks, Author: m.author}
 	if stranger || len(signatures) > 0 {
 		r.DMARC = asked.evaluate(m.author, sender, signatures)
 	}

@@ -111,11 +111,11 @@ func quotedString(s string) (content, rest string, ok bool) {
 	return "", "", false
 }
 
-// sameHost compares names as a reader may: without regard to case, a root's dot or
+// sameHost compares names as a reader may: without regard to case, blanks, a root's dot or
 // U-labels. A name beyond ASCII that is no domain is taken for the same, because
 // nobody knows what a reader makes of it.
 func sameHost(id, hostname string) bool {
-	id, hostname = strings.Trim(id, " \t."), strings.TrimSuffix(hostname, ".")
+	id, hostname = strings.Trim(strings.Join(strings.Fields(id), ""), "."), strings.TrimSuffix(hostname, ".")
 	if strings.EqualFold(id, hostname) {
 		return true
 	}

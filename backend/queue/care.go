@@ -30,11 +30,7 @@ func (r *Runner) over(q *storage.Queued, now time.Time) bool { return !now.Befor
 // warnAt is when the sender is told that a message takes long, false for never. A
 // message that had to wait for its date (FUTURERELEASE) is late from that date on.
 func (r *Runner) warnAt(q *storage.Queued) (at time.Time, ok bool) {
-	start := r.expires(q).Add(-r.limits.Lifetime)
-	if start.Before(q.Arrived) {
-		start = q.Arrived
-	}
-	at = start.Add(r.limits.Warn)
+	at = r.begins(q).Add(r.limits.Warn)
 	if !at.Before(r.expires(q)) {
 		return at, false
 	}
@@ -46,6 +42,14 @@ func (r *Runner) warnAt(q *storage.Queued) (at time.Time, ok bool) {
 		ok = ok || r.late(q, d)
 	}
 	return at, ok
+}
+
+// begins is when the life of a message begins: when it came, or its date (FUTURERELEASE).
+func (r *Runner) begins(q *storage.Queued) time.Time {
+	if start := r.expires(q).Add(-r.limits.Lifetime); start.After(q.Arrived) {
+		return start
+	}
+	return q.Arrived
 }
 
 // late says whether the sender is told of a delivery that it takes long.
@@ -68,7 +72,11 @@ func (r *Runner) careAt(q *storage.Queued) (at time.Time, ok bool) {
 		case storage.Waiting:
 			sooner(r.expires(q))
 		case storage.Finished:
-			sooner(d.Last.Time.Add(r.limits.Gather))
+			since := d.Last.Time
+			if now := time.Now(); since.After(now) {
+				since = now // the clock was wrong then, or is now
+			}
+			sooner(since.Add(r.limits.Gather))
 		}
 	}
 	return at, ok
@@ -159,13 +167,14 @@ func (r *Runner) expire(ctx context.Context, m *message, now time.Time) (*storag
 // giveUp makes a delivery a failed one: its time is over. What the last attempt came to says
 // more than that (RFC 3463 section 3.5, X.4.7).
 func (r *Runner) giveUp(e *edit, q *storage.Queued, d *storage.Delivery, now time.Time) {
-	d.Last = r.lately(d, "4.4.7")
-	d.Last.Action, d.Last.Time = storage.Failed, now
+	d.Last = r.lately(d, "4.4.7") // with the time of that attempt, if there was one
+	d.Last.Action = storage.Failed
 	e.step(d, storage.Step{Stage: storage.Bounced, Time: now, Status: d.Last.Status, Text: d.Last.Diagnostic})
 	r.finish(e, q, d, true)
 }
 
-// lately is what the last attempt at a delivery came to, or at another one at its domain.
+// lately is what the last attempt at a delivery came to, or at another one at its domain: of that without
+// the words, which may name whom it was for, and are not for others to read.
 func (r *Runner) lately(d *storage.Delivery, status string) storage.Result {
 	if d.Last.Action != storage.NoAction {
 		return d.Last
@@ -173,7 +182,7 @@ func (r *Runner) lately(d *storage.Delivery, status string) storage.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if to := r.schedule.destinations[r.domain(d)]; to != nil && to.last.Status != "" {
-		return to.last
+		return storage.Result{Status: to.last.Status, Remote: to.last.Remote}
 	}
 	return storage.Result{Status: status}
 }
@@ -235,10 +244,10 @@ func (r *Runner) notices(ctx context.Context, m *message, q *storage.Queued, now
 			e.remove(q, &all[i])
 		}
 		err := r.notice(ctx, q, all, e.changes)
-		switch old := now.Sub(all[0].Last.Time) > r.limits.Lifetime; {
+		switch {
 		case err == nil:
 			r.logger.InfoContext(ctx, "queue.notice", "message", q.Name, "recipients", len(all))
-		case permanent(err), old:
+		case permanent(err), r.stale(q, all, now):
 			r.logger.WarnContext(ctx, "queue.notice lost", "message", q.Name, "recipients", len(all), "err", err)
 			silent.changes = append(silent.changes, e.changes...)
 		default:
@@ -255,11 +264,26 @@ func (r *Runner) notices(ctx context.Context, m *message, q *storage.Queued, now
 	return r.read(ctx, m.id)
 }
 
+// stale reports whether a notice about deliveries could not be sent for as long as a message may take: since
+// the last of them ended, or was given up.
+func (r *Runner) stale(q *storage.Queued, all []storage.Delivery, now time.Time) bool {
+	since := q.Arrived
+	if r.over(q, now) {
+		since = r.expires(q)
+	}
+	for i := range all {
+		if all[i].Last.Time.After(since) {
+			since = all[i].Last.Time
+		}
+	}
+	return now.Sub(since) > r.limits.Lifetime
+}
+
 // permanent reports whether a notice that was refused will always be.
 func permanent(err error) bool {
 	return slices.ContainsFunc([]error{
 		backend.ErrNoSuchUser, backend.ErrRemote, backend.ErrAddress, backend.ErrMailLoop, backend.ErrNotMember, backend.ErrNotOurs,
-		backend.ErrAliasOff, backend.ErrAliasEmpty, backend.ErrAliasLoop, backend.ErrAliasDepth, backend.ErrRecipients, storage.ErrNoAccount,
+		backend.ErrAliasOff, backend.ErrAliasEmpty, backend.ErrAliasLoop, backend.ErrAliasDepth, backend.ErrRecipients, storage.ErrNoAccount, report.ErrNotice,
 	}, func(is error) bool { return errors.Is(err, is) })
 }
 
@@ -268,12 +292,16 @@ func permanent(err error) bool {
 func (r *Runner) notice(ctx context.Context, q *storage.Queued, all []storage.Delivery, changes []storage.DeliveryChange) error {
 	whole := all[0].Last.Action == storage.Failed && q.Return == "FULL" && q.Size-int64(len(q.Prefix)) <= r.limits.Return
 	octets, err := r.returned(ctx, q, whole)
-	if err != nil {
+	if ctx.Err() != nil {
 		return fmt.Errorf("read a message for its notice: %w", err)
 	}
-	from := "postmaster"
+	if err != nil { // damaged: then the sender has all the more to be told
+		r.logger.ErrorContext(ctx, "queue.unreadable", "message", q.Name, "err", err)
+		octets, whole = nil, false
+	}
+	from := "postmaster@" + r.Hostname
 	if len(r.Router.Domains) > 0 {
-		from += "@" + r.Router.Domains[0]
+		from = "postmaster@" + r.Router.Domains[0]
 	}
 	n := &report.Notice{
 		Language: r.Language, Hostname: r.Hostname, From: from, To: q.From, EnvelopeID: q.EnvelopeID,

@@ -3,8 +3,10 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -21,21 +23,40 @@ func (r *Runner) work(ctx context.Context, e *entry) {
 		r.mu.Unlock()
 		r.wake()
 	}()
-	var err error
-	if e.to.domain == "" {
-		err = r.care(ctx, e)
-	} else {
-		err = r.deliver(ctx, e)
-	}
+	wait := trouble
+	err := r.safely(func() error {
+		if e.to.domain == "" {
+			return r.care(ctx, e)
+		}
+		return r.deliver(ctx, e)
+	})
 	if err == nil {
 		return
 	}
+	if errors.Is(err, errPanic) {
+		wait = r.limits.Longest // it will come again, and others have work to do
+	}
 	if ctx.Err() == nil {
-		r.logger.ErrorContext(ctx, "queue.trouble", "err", err)
+		r.logger.ErrorContext(ctx, "queue.trouble", "id", e.message.id.String(), "err", err)
 	}
 	r.mu.Lock()
-	r.schedule.postpone(e, time.Now().Add(trouble))
+	r.schedule.postpone(e, time.Now().Add(wait))
 	r.mu.Unlock()
+}
+
+// errPanic is that of work that ended in a panic.
+var errPanic = errors.New("panic in the queue")
+
+// safely keeps a panic at one message from ending the server, which would meet it again after each
+// start. What was said in the panic may be of the message, and stays out of the log.
+func (r *Runner) safely(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.logger.Error("panic in the queue", "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return f()
 }
 
 // parcel is what of a message travels together: its recipients at one domain that are due.
@@ -53,7 +74,9 @@ func (r *Runner) deliver(ctx context.Context, e *entry) error {
 	if err != nil || p == nil {
 		return err
 	}
-	r.attempt(ctx, p)
+	if err := r.safely(func() error { r.attempt(ctx, p); return nil }); err != nil {
+		p.all(storage.Delayed, "4.3.0", err)
+	}
 	if ctx.Err() != nil {
 		p.forget() // cut short by the end of Run: that says nothing about the peer
 	} else {
@@ -75,13 +98,17 @@ func (r *Runner) due(ctx context.Context, e *entry) (*parcel, error) {
 	if q != nil && r.over(q, now) && !e.forced {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.schedule.postpone(e, now.Add(trouble)) // care gives it up
+		at := now.Add(trouble) // care gives it up
+		if m.patient.After(at) {
+			at = m.patient
+		}
+		r.schedule.postpone(e, at)
 		return nil, nil
 	}
 	p := &parcel{Queued: q, domain: e.to.domain}
 	for i := 0; q != nil && i < len(q.Deliveries) && len(p.batch) < r.limits.Recipients; i++ {
 		d := &q.Deliveries[i]
-		if d.State == storage.Waiting && !d.Next.After(now) && r.domain(d) == p.domain {
+		if d.State == storage.Waiting && !r.next(q, d, now).After(now) && r.domain(d) == p.domain {
 			p.batch = append(p.batch, *d)
 		}
 	}

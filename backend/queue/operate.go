@@ -115,6 +115,9 @@ func (r *Runner) release(ctx context.Context, id storage.QueueID, which func(*st
 		if !which(d) {
 			return false
 		}
+		if d.State == storage.Held {
+			e.step(d, storage.Step{Stage: storage.InQueue, Time: time.Now()})
+		}
 		d.State, d.Next = storage.Waiting, time.Now()
 		e.put(q, *d)
 		return true
@@ -140,8 +143,8 @@ func (r *Runner) Hold(ctx context.Context, id storage.QueueID) (int, error) {
 }
 
 // Drop takes a message out of the queue; with tell its sender gets a notice of
-// failure, if he wants to hear of failures. What is under way at this moment may still arrive. It returns
-// how many deliveries. storage.ErrNoQueued.
+// failure, if he wants to hear of failures. What is under way at this moment may still arrive. One that is
+// damaged goes too, and nobody is told. It returns how many deliveries. storage.ErrNoQueued.
 func (r *Runner) Drop(ctx context.Context, id storage.QueueID, tell bool) (int, error) {
 	n, err := r.operate(ctx, id, false, func(e *edit, q *storage.Queued, d *storage.Delivery) bool {
 		if d.State == storage.Finished {
@@ -150,16 +153,32 @@ func (r *Runner) Drop(ctx context.Context, id storage.QueueID, tell bool) (int, 
 			}
 			return !tell
 		}
-		now := time.Now()
-		d.Last = storage.Result{Action: storage.Failed, Time: now, Status: "5.7.1"}
-		e.step(d, storage.Step{Stage: storage.Dropped, Time: now})
+		d.Last = storage.Result{Action: storage.Failed, Time: d.Last.Time, Status: "5.7.1"} // that of the last attempt
+		e.step(d, storage.Step{Stage: storage.Dropped, Time: time.Now()})
 		r.finish(e, q, d, tell)
 		return true
 	})
+	if errors.Is(err, storage.ErrQueueDamaged) {
+		n, err = r.discard(ctx, id)
+	}
 	if err != nil {
 		return n, fmt.Errorf("drop a message: %w", err)
 	}
 	return n, nil
+}
+
+// discard takes out of the queue what cannot be read.
+func (r *Runner) discard(ctx context.Context, id storage.QueueID) (n int, err error) {
+	m := r.lock(id)
+	defer m.mu.Unlock()
+	err = r.Store.Update(ctx, func(tx *storage.Tx) error {
+		n, err = tx.DropQueued(id)
+		return err
+	})
+	if err == nil || errors.Is(err, storage.ErrNoQueued) {
+		r.place(id, nil, false)
+	}
+	return n, err
 }
 
 // operate has f change each delivery of a message, and counts those of which it says

@@ -28,7 +28,6 @@ type Limits struct {
 	Longest    time.Duration // between two attempts: each waits twice as long as the one before, give or take a fifth; default 4 hours
 	Lifetime   time.Duration // then what is left is given up; default 5 days (RFC 5321 section 4.5.4.1)
 	Warn       time.Duration // then the sender is told that it takes long; default 4 hours
-	Hold       time.Duration // the longest FUTURERELEASE; default 30 days
 	Attempts   int           // at once, to all domains, the last place kept for urgent mail; default 50
 	PerDomain  int           // at once, to one domain; urgent mail may have one more; default 4
 	Attempt    time.Duration // for one attempt; default 1 hour
@@ -44,7 +43,7 @@ func DefaultLimits() Limits { return Limits{}.withDefaults() }
 func (l Limits) withDefaults() Limits {
 	return Limits{
 		First: cmp.Or(l.First, 5*time.Minute), FirstShort: cmp.Or(l.FirstShort, 15*time.Second), Longest: cmp.Or(l.Longest, 4*time.Hour),
-		Lifetime: cmp.Or(l.Lifetime, 5*24*time.Hour), Warn: cmp.Or(l.Warn, 4*time.Hour), Hold: cmp.Or(l.Hold, 30*24*time.Hour),
+		Lifetime: cmp.Or(l.Lifetime, 5*24*time.Hour), Warn: cmp.Or(l.Warn, 4*time.Hour),
 		Attempts: cmp.Or(l.Attempts, 50), PerDomain: cmp.Or(l.PerDomain, 4), Attempt: cmp.Or(l.Attempt, time.Hour),
 		Recipients: cmp.Or(l.Recipients, 100), Gather: cmp.Or(l.Gather, time.Second),
 		Return: cmp.Or(l.Return, 1<<20), Grace: cmp.Or(l.Grace, 5*time.Second),
@@ -228,21 +227,34 @@ func (r *Runner) message(id storage.QueueID) *message {
 // needs says when something is to be done for a message, by domain; "" stands for
 // care.
 func (r *Runner) needs(q *storage.Queued) map[string]time.Time {
-	due := map[string]time.Time{}
+	due, now := map[string]time.Time{}, time.Now()
 	for i := range q.Deliveries {
 		d := &q.Deliveries[i]
 		if d.State != storage.Waiting {
 			continue
 		}
-		domain := r.domain(d)
-		if at, ok := due[domain]; !ok || d.Next.Before(at) {
-			due[domain] = d.Next
+		domain, next := r.domain(d), r.next(q, d, now)
+		if at, ok := due[domain]; !ok || next.Before(at) {
+			due[domain] = next
 		}
 	}
 	if at, ok := r.careAt(q); ok {
 		due[""] = at
 	}
 	return due
+}
+
+// next is when a delivery is due. One that is due much later than it can have been put off was put off by
+// a clock that was wrong: it is due now.
+func (r *Runner) next(q *storage.Queued, d *storage.Delivery, now time.Time) time.Time {
+	latest := now.Add(2 * r.limits.Longest)
+	if start := r.begins(q); start.After(q.Arrived) && start.After(latest) {
+		latest = start // its sender wanted that
+	}
+	if d.Next.After(latest) {
+		return now
+	}
+	return d.Next
 }
 
 // domain is where a delivery goes: never "".

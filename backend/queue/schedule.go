@@ -16,6 +16,7 @@ type schedule struct {
 	messages     map[storage.QueueID]*message
 	destinations map[string]*destination // by domain; "" is care
 	running      int                     // attempts
+	probing      int                     // those of them at destinations that could not be reached
 }
 
 // message is a message of the queue.
@@ -37,6 +38,7 @@ type entry struct {
 	due      time.Time
 	at       int       // in the heap; -1 when it is not there
 	busy     bool      // somebody is at it
+	probe    bool      // its destination could not be reached when it was taken
 	over     bool      // nothing is left to do
 	force    bool      // somebody asked for it: no back-off counts
 	forced   bool      // somebody had, when it was taken
@@ -89,7 +91,8 @@ func (s *schedule) place(m *message, due map[string]time.Time, p storage.Priorit
 			at = m.patient
 		}
 		e.due, e.over = at, false
-		e.force = e.force || force && !at.After(time.Now())
+		// Who was asked for stands before all others of its domain, so it must be due.
+		e.force = (e.force || force) && !at.After(time.Now())
 		s.settle(e)
 	}
 }
@@ -141,7 +144,7 @@ func (s *schedule) prune(d *destination) {
 // postpone has an entry wait although the store says that it is due: the store had trouble.
 func (s *schedule) postpone(e *entry, until time.Time) {
 	if e.due.Before(until) {
-		e.due = until
+		e.due, e.force = until, false
 		s.settle(e)
 	}
 }
@@ -177,6 +180,9 @@ func (s *schedule) take(now time.Time) (best *entry, wait time.Duration) {
 	best.to.running++
 	if best.to.domain != "" {
 		s.running++
+		if best.probe = best.to.failing(); best.probe {
+			s.probing++
+		}
 	}
 	return best, 0
 }
@@ -187,8 +193,11 @@ func (s *schedule) room(d *destination, p storage.Priority) bool {
 	if d.domain == "" {
 		return d.running < here // care asks no other server
 	}
-	if d.away[storage.Normal].failures+d.away[storage.Urgent].failures > 0 {
+	if d.failing() {
 		here = 1 // one looks whether the destination is back
+		if s.probing >= max(1, all/2) {
+			return false // however many are away: the others get their places
+		}
 	}
 	if p == storage.Urgent {
 		return s.running < all && d.running < here+1
@@ -203,11 +212,20 @@ func (s *schedule) done(e *entry) {
 	if e.to.domain != "" {
 		s.running--
 	}
+	if e.probe {
+		e.probe = false
+		s.probing--
+	}
 	if e.over || s.messages[e.message.id] != e.message {
 		s.drop(e)
 		return
 	}
 	s.settle(e)
+}
+
+// failing reports whether the destination could not be reached the last time.
+func (d *destination) failing() bool {
+	return d.away[storage.Normal].failures+d.away[storage.Urgent].failures > 0
 }
 
 // unreachable notes that an attempt did not get to its destination: others wait too.

@@ -42,8 +42,11 @@ func (r *Relay) connect(ctx context.Context, h host, address, domain string) (*c
 	stop := context.AfterFunc(ctx, c.cut)
 	defer stop()
 	if f := r.open(ctx, c, domain); f != nil {
-		c.cut()
-		f.elsewhere = true
+		if f.elsewhere = true; f.usable {
+			r.pool.leave(c) // with QUIT (RFC 5321 section 4.1.1.10)
+		} else {
+			c.cut()
+		}
 		return nil, f
 	}
 	return c, nil
@@ -92,7 +95,7 @@ func (r *Relay) greet(c *client) *fault {
 // startTLS asks for TLS. The handshake is next.
 func (c *client) startTLS() *fault {
 	if !c.has("STARTTLS") {
-		return &fault{step: "STARTTLS", status: noSecurity, cause: errors.New("the peer offers no TLS")}
+		return &fault{step: "STARTTLS", status: noSecurity, usable: true, cause: errors.New("the peer offers no TLS")}
 	}
 	r, err := c.command("STARTTLS")
 	if err != nil {
@@ -163,7 +166,7 @@ func (c *client) logIn() *fault {
 	case slices.Contains(offered, "LOGIN"):
 		commands = []string{"AUTH LOGIN", encode(c.host.username), encode(c.host.password)}
 	default:
-		return &fault{step: "AUTH", status: noSecurity, cause: errors.New("the peer offers no way to log in")}
+		return &fault{step: "AUTH", status: noSecurity, usable: true, cause: errors.New("the peer offers no way to log in")}
 	}
 	for n, command := range commands {
 		r, err := c.command(command)
@@ -171,7 +174,7 @@ func (c *client) logIn() *fault {
 			return broken("AUTH", err)
 		}
 		if last := n == len(commands)-1; last && r.code != 235 || !last && r.code != 334 {
-			return &fault{step: "AUTH", status: "4.7.8", cause: fmt.Errorf("the peer answers %d", r.code)}
+			return &fault{step: "AUTH", status: "4.7.8", usable: true, cause: fmt.Errorf("the peer answers %d", r.code)}
 		}
 	}
 	return nil

@@ -66,7 +66,7 @@ func (s *Scanner) ask(ctx context.Context, m *Mail, logger *slog.Logger) (Verdic
 	if err != nil {
 		return Verdict{}, err
 	}
-	v, err := s.verdict(m, action, wishes, logger)
+	v, err := s.verdict(action, wishes, logger)
 	if err != nil {
 		return Verdict{}, err
 	}

@@ -49,7 +49,8 @@ type Action int
 // The actions. A filter that wants a message dropped in silence or kept in quarantine
 // has it refused: whoever sent it must learn that nobody will read it. So has one that
 // wants other octets or other recipients: what it would not have passed as it is must
-// not pass. Wishes to change or remove the message's own header fields are not followed.
+// not pass. Wishes to remove the message's own header fields are not followed, and what one
+// is to be changed to goes in front of it.
 const (
 	Accept   Action = iota
 	Reject          // 5xx

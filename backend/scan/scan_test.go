@@ -467,7 +467,7 @@ func TestScanChanges(t *testing.T) {
 		"change a field":           {func(m *milter.Modifier) error { return m.ChangeHeader(1, "Subject", "y") }, Verdict{Fields: []byte("X-A: b\r\n")}},
 		"change what is not there": {func(m *milter.Modifier) error { return m.ChangeHeader(1, "X-Spam", "Yes") }, Verdict{Fields: []byte("X-A: b\r\nX-Spam: Yes\r\n")}},
 		"change the other From":    {func(m *milter.Modifier) error { return m.ChangeHeader(1, "From", "a@b.test") }, Verdict{Fields: []byte("X-A: b\r\n")}},
-		"change a forged field":    {func(m *milter.Modifier) error { return m.ChangeHeader(1, "X-Forged", "No") }, Verdict{Fields: []byte("X-A: b\r\n")}},
+		"change a forged field":    {func(m *milter.Modifier) error { return m.ChangeHeader(1, "X-Forged", "No") }, Verdict{Fields: []byte("X-A: b\r\nX-Forged: No\r\n")}},
 		"remove a field":           {func(m *milter.Modifier) error { return m.ChangeHeader(1, "X-A", "") }, Verdict{Fields: []byte("X-A: b\r\n")}},
 		"quarantine":               {func(m *milter.Modifier) error { return m.Quarantine("virus") }, Verdict{Action: Reject}},
 		"body":                     {func(m *milter.Modifier) error { return m.ReplaceBody([]byte("clean")) }, Verdict{Action: Reject}},

@@ -17,10 +17,10 @@ const (
 )
 
 // verdict makes one of what a filter wants.
-func (s *Scanner) verdict(m *Mail, a *milter.Action, wishes []milter.ModifyAction, logger *slog.Logger) (Verdict, error) {
+func (s *Scanner) verdict(a *milter.Action, wishes []milter.ModifyAction, logger *slog.Logger) (Verdict, error) {
 	switch a.Code {
 	case milter.ActAccept, milter.ActContinue:
-		return s.follow(m, wishes, logger), nil
+		return s.follow(wishes, logger), nil
 	case milter.ActReject, milter.ActDiscard:
 		return Verdict{Action: Reject}, nil
 	case milter.ActTempFail:
@@ -39,7 +39,7 @@ func (s *Scanner) verdict(m *Mail, a *milter.Action, wishes []milter.ModifyActio
 }
 
 // follow does what a filter wants done to a message that passes, as far as [Accept] says.
-func (s *Scanner) follow(m *Mail, wishes []milter.ModifyAction, logger *slog.Logger) Verdict {
+func (s *Scanner) follow(wishes []milter.ModifyAction, logger *slog.Logger) Verdict {
 	most := cmp.Or(s.Fields, 50)
 	var added strings.Builder
 	count := 0
@@ -48,8 +48,9 @@ func (s *Scanner) follow(m *Mail, wishes []milter.ModifyAction, logger *slog.Log
 		switch w.Code {
 		case milter.ActAddHeader, milter.ActInsertHeader:
 		case milter.ActChangeHeader:
-			// To change what is not there is to add it; rspamd counts on that.
-			if w.HeaderValue == "" || m.has(w.HeaderName) {
+			// Removing is not done. To change what is not there is to add it; rspamd counts on
+			// that. What is there may be forged, so that the filter's own goes in front.
+			if w.HeaderValue == "" {
 				logger.Info("scan.change not made", "field", field)
 				continue
 			}
@@ -66,17 +67,6 @@ func (s *Scanner) follow(m *Mail, wishes []milter.ModifyAction, logger *slog.Log
 		added.WriteString(line)
 	}
 	return Verdict{Fields: []byte(added.String())}
-}
-
-// has reports whether a message has a field of that name.
-func (m *Mail) has(name string) bool {
-	header, _ := split(m.Octets)
-	for known := range fields(header, false) {
-		if strings.EqualFold(strings.TrimRight(known, " \t"), name) {
-			return true
-		}
-	}
-	return false
 }
 
 // fieldLine is a field as it stands in a message. It is not ok when the name is not

@@ -79,6 +79,9 @@ var (
 	errScanned   = reply(550, 5, 7, 1, "The message is refused by the filter")
 	errScanLater = reply(451, 4, 7, 1, "The filter cannot be asked at the moment: try again later")
 
+	errAuthorUnclear = reply(550, 5, 7, 1, "From must name one domain, in a header that is not too long, so that its policy can be asked (DMARC)")
+	errListUnknown   = reply(451, 4, 7, 1, "The white list is not known at the moment: try again later")
+
 	errPeer        = reply(550, 5, 7, 1, "The certificate of this server is refused")
 	errPeerLater   = reply(451, 4, 7, 1, "The certificate cannot be checked at the moment: try again later")
 	errNoRelay     = reply(550, 5, 7, 1, "This server relays for its own users and systems only")

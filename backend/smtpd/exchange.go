@@ -67,6 +67,9 @@ func (x *exchange) admit(s *session, p *auth.Principal) error {
 		return because(errBadCredentials, errors.New("the account is no system"))
 	case len(y.Networks) > 0 && !y.inside(s.guard.caller.Remote):
 		return because(errBadCredentials, errors.New("the system is not in its networks"))
+	case len(y.Networks) == 0 && p.Level < auth.LevelCard:
+		// AUTH is offered in the networks of other systems.
+		return because(errBadCredentials, errors.New("the system has no networks, and showed no certificate"))
 	}
 	return nil
 }
@@ -88,11 +91,19 @@ func (x *exchange) begin(s *session, sender backend.Address) (party, error) {
 	case zone == backend.Outside:
 		return &stranger{foreign: foreign{s: s, x: x}}, nil
 	}
+	return nil, x.unlisted(sender.Domain)
+}
+
+// unlisted is the refusal of a domain that no mail is taken from.
+func (x *exchange) unlisted(domain string) error {
 	say := phrases{x.s.Language}
-	if when, left := x.s.Router.Left(sender.Domain); left {
-		return nil, say.gone(sender.Domain, when)
+	if when, left := x.s.Router.Left(domain); left {
+		return say.gone(domain, when)
 	}
-	return nil, say.stranger(sender.Domain)
+	if list := x.s.Router.WhiteList; list != nil && !list.Known() {
+		return errListUnknown // which may have it
+	}
+	return say.stranger(domain)
 }
 
 // beginNull finds out whose notice it is.
@@ -109,7 +120,7 @@ func (x *exchange) beginNull(s *session) (party, error) {
 		if err != nil {
 			return nil, peerRefusal(errPeer, err)
 		}
-		return &operator{foreign: foreign{s: s, x: x}, leaf: leaf}, nil
+		return x.operator(s, leaf), nil
 	case err != nil || len(x.Systems) == 0 || s.unlinked:
 		return &stranger{foreign: foreign{s: s, x: x}}, nil
 	}
@@ -132,7 +143,13 @@ func (x *exchange) beginOperator(s *session, domain string) (party, error) {
 	if !x.covers(domain, leaf) {
 		return nil, because(say.uncertified(domain), fmt.Errorf("the certificate of %q is not named for it", leaf.Subject))
 	}
-	return &operator{foreign: foreign{s: s, x: x}, leaf: leaf}, nil
+	return x.operator(s, leaf), nil
+}
+
+// operator is the party of a certificate that is good and in the white list.
+func (x *exchange) operator(s *session, leaf *x509.Certificate) party {
+	s.guard.wire.prove()
+	return &operator{foreign: foreign{s: s, x: x}, leaf: leaf}
 }
 
 // beginOurs lets a system of ours in by its certificate alone.

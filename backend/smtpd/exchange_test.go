@@ -149,7 +149,7 @@ func TestExchangeGreeting(t *testing.T) {
 	l := newExchangeLab(t, Limits{})
 	c := l.dialClear()
 	r := c.say("EHLO x", "250-mail.hopital.test")
-	if want := []string{"250-mail.hopital.test", "250-PIPELINING", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-SIZE 37748736", "250 STARTTLS"}; !slices.Equal(r, want) {
+	if want := []string{"250-mail.hopital.test", "250-PIPELINING", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-SMTPUTF8", "250-SIZE 37748736", "250 STARTTLS"}; !slices.Equal(r, want) {
 		t.Errorf("in clear: %q, want %q", r, want)
 	}
 	r = l.connect(nil).say("EHLO x", "250-mail.hopital.test")
@@ -285,4 +285,29 @@ func TestExchangeIsNoLogIn(t *testing.T) {
 			t.Errorf("closed after %v", d)
 		}
 	}, func(l *lab) { l.Exchange, l.Router.Outside = &Exchange{}, []string{"*"} })
+}
+
+// A server's notices may have its own name in From: many call their author after the host.
+func TestNoticesOfTheHost(t *testing.T) {
+	l := newExchangeLab(t, Limits{})
+	named := func(names ...string) ours.Terms {
+		return ours.Terms{Edit: func(c *x509.Certificate) { c.DNSNames = names }}
+	}
+	const host = "mailer-daemon@mail.clinique.test"
+	for _, c := range []struct {
+		from, author, want string
+		terms              ours.Terms
+	}{
+		{"", host, taken, named("mail.clinique.test")},
+		{"", "garde@maternite.test", taken, named("mail.clinique.test")},
+		{"", host, "DATA 550 5.7.1 ", named("mx.clinique.test")},
+		{"", host, "DATA 550 5.7.1 ", named()},
+		{"", "mailer-daemon@clinique.test.perso.test", "DATA 550 5.7.1 ", named("mail.clinique.test")},
+		{fromMaternity, host, "DATA 550 5.7.1 ", named("mail.clinique.test")}, // no notice
+		// A name in the certificate says nothing of a domain that the list has, nor of ours.
+		{"", "medecin@cabinet.test", "DATA 550 5.7.1 ", named("mail.clinique.test", "cabinet.test")},
+		{"", alice, "DATA 550 5.7.1 ", named("mail.clinique.test", "hopital.test")},
+	} {
+		l.connect(l.clinique(c.terms)).post(c.from, as(c.author), c.want)
+	}
 }

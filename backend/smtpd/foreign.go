@@ -20,6 +20,9 @@ type foreign struct {
 // limit implements party.
 func (f *foreign) limit() int64 { return 0 }
 
+// reserve implements party: an operator is known.
+func (f *foreign) reserve() int64 { return 0 }
+
 // rcpt implements party.
 func (f *foreign) rcpt(to backend.Address) error {
 	router, say := f.x.s.Router, phrases{f.x.s.Language}
@@ -88,20 +91,32 @@ type operator struct {
 	domain string // of the author
 }
 
-// author implements party: the certificate is named for every author's domain.
+// author implements party: the certificate is named for every author's domain. What a server says
+// in its own name, most notices, may come from the host that the certificate is for.
 func (o *operator) author(h *header) error {
 	authors, err := h.authors()
 	if err != nil {
 		return err
 	}
 	for _, a := range authors {
-		if o.x.s.Router.Zone(a.Domain) != backend.Trusted || !o.x.covers(a.Domain, o.leaf) {
+		if !o.owns(a.Domain) {
 			return because(phrases{o.x.s.Language}.uncertified(a.Domain),
 				fmt.Errorf("an author is of a domain that the certificate of %q is not named for", o.leaf.Subject))
 		}
 	}
 	o.domain = authors[0].Domain
 	return nil
+}
+
+// owns reports whether the certificate proves that an author's domain is the operator's.
+func (o *operator) owns(domain string) bool {
+	switch o.x.s.Router.Zone(domain) {
+	case backend.Trusted:
+		return o.x.covers(domain, o.leaf)
+	case backend.Local:
+		return false
+	}
+	return o.s.tx.envelope.From == "" && o.leaf.VerifyHostname(domain) == nil
 }
 
 // examine implements party.
@@ -120,7 +135,7 @@ func (o *operator) channel() string {
 }
 
 // vouch implements party.
-func (o *operator) vouch(e *backend.Envelope) { e.Origin = o.domain }
+func (o *operator) vouch(e *backend.Envelope) { e.Origin, e.Peer = o.domain, true }
 
 // String implements party.
 func (o *operator) String() string { return "operator " + o.leaf.Subject.String() }
@@ -146,30 +161,35 @@ func (g *stranger) author(h *header) error {
 		case backend.Trusted:
 			return say.uncertified(a.Domain)
 		default:
-			return say.stranger(a.Domain)
+			return g.x.unlisted(a.Domain)
 		}
 	}
 	return nil
 }
 
+// reserve implements party: anybody can be a stranger, and hold messages back for an hour.
+func (g *stranger) reserve() int64 { return g.x.s.Limits.Memory / 2 }
+
 // examine implements party: the domain of the author says what becomes of mail that is not its own.
-func (g *stranger) examine(m *incoming, h *header) (string, error) {
+func (g *stranger) examine(m *incoming, _ *header) (string, error) {
+	if g.x.Origin == nil {
+		return "", nil
+	}
 	r := g.check(m, "")
 	// DMARC speaks for the author, SPF for the reverse-path, to which notices go.
 	from, err := backend.ParseAddress(g.s.tx.envelope.From)
-	if authors, err2 := h.authors(); err == nil && err2 == nil && r.DMARC == "pass" && r.SPF == "pass" && authors[0].Domain == from.Domain {
+	if err == nil && r.DMARC == "pass" && r.SPF == "pass" && r.Author == from.Domain {
 		g.domain = from.Domain
 	}
-	// When the lookup failed nobody knows what the policy is.
-	strict := r.Policy == "reject" || r.Policy == "quarantine" || r.Policy == "" && r.DMARC == "temperror"
-	if g.x.Mark || !strict {
-		return string(r.Field), nil
-	}
 	cause := fmt.Errorf("DMARC %q, SPF %q, DKIM %q, policy %q", r.DMARC, r.SPF, r.DKIM, r.Policy)
-	switch r.DMARC {
-	case "fail":
+	switch {
+	case g.x.Mark:
+	case r.Author == "":
+		// Whose policy would it be? Nobody else's is dodged by that (RFC 7489 section 6.6.1).
+		return "", because(errAuthorUnclear, cause)
+	case r.DMARC == "fail" && (r.Policy == "reject" || r.Policy == "quarantine"):
 		return "", because(phrases{g.x.s.Language}.unaligned(), cause)
-	case "temperror":
+	case r.DMARC == "temperror" && r.Policy != "none":
 		return "", because(errOriginLater, cause)
 	}
 	return string(r.Field), nil

@@ -47,10 +47,11 @@ type budget struct {
 	left int64      // octets
 }
 
-func (b *budget) take(n int64) bool {
+// take takes n octets, unless that leaves less than reserve.
+func (b *budget) take(n, reserve int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n > b.left {
+	if n > b.left-reserve {
 		return false
 	}
 	b.left -= n

@@ -9,11 +9,12 @@ import (
 
 // incoming is a message being received: room for what goes in front, then its octets.
 type incoming struct {
-	budget *budget
-	taken  int64
-	buf    []byte
-	head   int // where the message as it came begins
-	start  int // where it begins with what was prepended
+	budget  *budget
+	reserve int64 // octets of it that are for others
+	taken   int64
+	buf     []byte
+	head    int // where the message as it came begins
+	start   int // where it begins with what was prepended
 }
 
 // headroom is for what is mostly prepended: Received, Date, Message-ID, results.
@@ -21,7 +22,7 @@ const headroom = 8 << 10
 
 // receive reads a message within the limits.
 func (s *session) receive(r io.Reader) (*incoming, error) {
-	m := &incoming{budget: s.s.memory, head: headroom, start: headroom}
+	m := &incoming{budget: s.s.memory, reserve: s.tx.party.reserve(), head: headroom, start: headroom}
 	limit := s.limit(s.tx.party) // the guard may have added a line end
 	if !m.grow(headroom + 28<<10) {
 		return m, errMemory
@@ -59,7 +60,7 @@ func broken(err error) error {
 
 // grow makes room for n octets in all.
 func (m *incoming) grow(n int64) bool {
-	if !m.budget.take(n - m.taken) {
+	if !m.budget.take(n-m.taken, m.reserve) {
 		return false
 	}
 	m.taken = n
@@ -90,7 +91,7 @@ func (m *incoming) prepend(lines string) error {
 
 // widen makes room for n more octets in front.
 func (m *incoming) widen(n int) bool {
-	if !m.budget.take(int64(n)) {
+	if !m.budget.take(int64(n), m.reserve) {
 		return false
 	}
 	m.taken += int64(n)

@@ -8,10 +8,10 @@ import (
 // Limits bound what clients can ask for. A zero field means the default it names.
 type Limits struct {
 	MessageSize int64 // octets of one message; default 36 MiB, below 4 GiB
-	Memory      int64 // octets of all messages being received at once; default 512 MiB
+	Memory      int64 // octets of all messages being received at once, half of them at most from servers that nobody knows; default 512 MiB
 	Recipients  int   // of one message; default 100, the least RFC 5321 section 4.5.3.1.8 allows
 
-	Connections           int // altogether; default 2,000
+	Connections           int // altogether: one more takes the place of who has waited longest without saying who it is; default 2,000
 	ConnectionsPerAddress int // from one IPv4 address or one IPv6 /64; default 50
 	ConnectionsPerAccount int // logged in to one account; default 50
 

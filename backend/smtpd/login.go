@@ -114,6 +114,7 @@ func (s *session) enter(p *auth.Principal) error {
 	s.who = p
 	s.guard.known = true
 	wire := s.guard.wire
+	wire.prove()
 	p.OnEnd(func() { wire.stop(errEnded) })
 	return nil
 }

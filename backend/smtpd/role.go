@@ -27,6 +27,8 @@ type role interface {
 type party interface {
 	// limit is how many octets the message may have; 0 for the server's limit.
 	limit() int64
+	// reserve is how many octets of the memory for messages are kept for others.
+	reserve() int64
 	// rcpt says whether the message may go to a recipient.
 	rcpt(to backend.Address) error
 	// author says whether the header names only authors that the party may speak for.

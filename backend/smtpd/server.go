@@ -158,7 +158,7 @@ func (s *Server) admit(ctx context.Context, conn net.Conn, implicit bool) {
 	// The connection outlives Serve's ctx: Shutdown ends it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &wireConn{
-		Conn: conn, remote: remoteAddr(conn), id: rand.Text()[:10], ctx: ctx, cancel: cancel,
+		Conn: conn, remote: remoteAddr(conn), id: rand.Text()[:10], begun: time.Now(), ctx: ctx, cancel: cancel,
 		write: s.Limits.Write,
 	}
 	w.pace(s.Limits.Login, s.Limits.Login, true)
@@ -215,12 +215,29 @@ func (s *Server) enter(w *wireConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	net := network(w.remote)
-	if s.stopping || len(s.conns) >= s.Limits.Connections || s.networks[net] >= s.Limits.ConnectionsPerAddress {
+	if s.stopping || s.networks[net] >= s.Limits.ConnectionsPerAddress || len(s.conns) >= s.Limits.Connections && !s.makeRoom() {
 		return false
 	}
 	s.conns[w] = true
 	s.networks[net]++
 	s.open.Add(1)
+	return true
+}
+
+// makeRoom closes the oldest connection that can be spared: else strangers who hold all of them, and say
+// nothing, would keep everybody else out. The caller holds s.mu.
+func (s *Server) makeRoom() bool {
+	var oldest *wireConn
+	for w := range s.conns {
+		if (oldest == nil || w.begun.Before(oldest.begun)) && w.expendable() {
+			oldest = w
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	delete(s.conns, oldest)
+	oldest.Close() // what reads from it ends, and leaves
 	return true
 }
 

@@ -136,6 +136,10 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	if err := s.tx.party.rcpt(rcpt); err != nil {
 		return s.refuse("RCPT", err)
 	}
+	named := func(r backend.Rcpt) bool { return r.Address == rcpt.String() }
+	if slices.ContainsFunc(s.tx.envelope.Rcpts, named) {
+		return nil // named twice: one copy, and the notices that were asked for first
+	}
 	r := backend.Rcpt{
 		Address:      rcpt.String(),
 		OriginalType: string(o.OriginalRecipientType), Original: o.OriginalRecipient,

@@ -61,7 +61,8 @@ func (s *Server) starttls(w *wireConn) error {
 	return errors.Join(io.ErrNoProgress, l.flush())
 }
 
-// hello answers EHLO and HELO with what is true before TLS.
+// hello answers EHLO and HELO with what is true before TLS. SMTPUTF8 is told here already
+// because Postfix gives a message up that needs it and does not see it in the first answer.
 func (s *Server) hello(l *lines, verb, arg string) {
 	switch {
 	case !hostLike(strings.Trim(arg, " ")):
@@ -70,7 +71,7 @@ func (s *Server) hello(l *lines, verb, arg string) {
 		l.out = fmt.Appendf(l.out, "250 %s\r\n", s.Hostname)
 	default:
 		l.out = fmt.Appendf(l.out, "250-%s\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"+
-			"250-SIZE %d\r\n250 STARTTLS\r\n", s.Hostname, s.Limits.MessageSize)
+			"250-SMTPUTF8\r\n250-SIZE %d\r\n250 STARTTLS\r\n", s.Hostname, s.Limits.MessageSize)
 	}
 }
 

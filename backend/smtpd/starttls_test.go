@@ -12,7 +12,7 @@ func TestBeforeTLS(t *testing.T) {
 	l := newLab(t, Limits{})
 	c := l.dialClear()
 	r := c.say("EHLO x", "250-mail.hopital.test")
-	if want := []string{"250-mail.hopital.test", "250-PIPELINING", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-SIZE 37748736", "250 STARTTLS"}; !slices.Equal(r, want) {
+	if want := []string{"250-mail.hopital.test", "250-PIPELINING", "250-8BITMIME", "250-ENHANCEDSTATUSCODES", "250-SMTPUTF8", "250-SIZE 37748736", "250 STARTTLS"}; !slices.Equal(r, want) {
 		t.Errorf("EHLO: %q, want %q", r, want)
 	}
 	for command, want := range map[string]string{

@@ -62,6 +62,9 @@ type user struct {
 // limit implements party.
 func (u *user) limit() int64 { return 0 }
 
+// reserve implements party.
+func (u *user) reserve() int64 { return 0 }
+
 // rcpt implements party.
 func (u *user) rcpt(to backend.Address) error {
 	server, say := u.s.s, phrases{u.s.s.Language}
@@ -76,6 +79,9 @@ func (u *user) rcpt(to backend.Address) error {
 	default:
 		if when, left := server.Router.Left(to.Domain); left {
 			return say.left(to.Domain, when)
+		}
+		if list := server.Router.WhiteList; list != nil && !list.Known() {
+			return errListUnknown // which may have it
 		}
 		return say.unlisted(to.Domain, server.Router.Domains)
 	}

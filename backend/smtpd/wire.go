@@ -17,7 +17,8 @@ import (
 type wireConn struct {
 	net.Conn
 	remote netip.Addr
-	id     string          // names the connection in the log
+	id     string // names the connection in the log
+	begun  time.Time
 	ctx    context.Context // ends with the connection
 	cancel context.CancelFunc
 
@@ -27,6 +28,7 @@ type wireConn struct {
 	idle    time.Duration
 	end     time.Time       // zero for never
 	resting bool            // waits for a command: may be told to go
+	proven  bool            // who calls has said so and proven it
 	why     *smtp.SMTPError // what the client is told then; nil while it may stay
 }
 
@@ -86,6 +88,21 @@ func (c *wireConn) stop(why *smtp.SMTPError) {
 		// A failure means that the connection is gone already.
 		_ = c.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// prove notes that it is known who calls.
+func (c *wireConn) prove() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.proven = true
+}
+
+// expendable reports whether the connection may be closed to make room for another: nobody knows
+// who calls, and no message is under way.
+func (c *wireConn) expendable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resting && !c.proven
 }
 
 // silenced is what to tell a client for whom nothing came before the deadline.

@@ -13,6 +13,7 @@ import (
 	"telesphore/backend/auth"
 	"telesphore/backend/relay"
 	"telesphore/backend/scan"
+	"telesphore/backend/smtpd"
 )
 
 // This file finds what is wrong with a configuration whose values have the right type.
@@ -119,20 +120,9 @@ func (c *Config) checkRelay(wrong func(key, format string, args ...any)) {
 	for i := range c.Routes {
 		c.checkRoute(&c.Routes[i], wrong)
 	}
-	ours := func(domain string) bool {
-		return slices.ContainsFunc(c.Domains, func(d string) bool { return strings.EqualFold(d, domain) })
-	}
-	for _, y := range c.Systems {
-		for _, address := range append([]string{y.Account}, y.Senders...) {
-			if a, err := backend.ParseAddress(address); err != nil || !ours(a.Domain) {
-				wrong("systems.identities", "%q is no address at one of the domains that are kept here", address)
-			} else if address != a.Normal() {
-				wrong("systems.identities", "write %q as %q", address, a.Normal())
-			}
-		}
-	}
+	c.checkSystems(wrong)
 	for _, k := range c.DKIM {
-		if !ours(k.Domain) {
+		if !c.keeps(k.Domain) {
 			wrong("dkim.keys", "%q is not among domains", k.Domain)
 		}
 	}
@@ -149,6 +139,39 @@ func (c *Config) checkRelay(wrong func(key, format string, args ...any)) {
 	}
 	if c.Origin.OnFailure != "reject" && c.Origin.OnFailure != "mark" {
 		wrong("origin.on_failure", `%q is neither "reject" nor "mark"`, c.Origin.OnFailure)
+	}
+}
+
+// keeps reports whether a domain, as people write it, is one of those whose mail is kept here.
+func (c *Config) keeps(domain string) bool {
+	name, err := backend.ParseDomain(domain)
+	return err == nil && slices.ContainsFunc(c.Domains, func(d string) bool {
+		one, err := backend.ParseDomain(d)
+		return err == nil && one == name
+	})
+}
+
+// checkSystems finds what is wrong with the systems that send through the door for other servers.
+func (c *Config) checkSystems(wrong func(key, format string, args ...any)) {
+	const key = "systems.identities"
+	for i, y := range c.Systems {
+		for _, address := range append([]string{y.Account}, y.Senders...) {
+			if a, err := backend.ParseAddress(address); err != nil || !c.keeps(a.Domain) {
+				wrong(key, "%q is no address at one of the domains that are kept here", address)
+			} else if address != a.Normal() {
+				wrong(key, "write %q as %q", address, a.Normal())
+			}
+		}
+		if slices.ContainsFunc(c.Systems[:i], func(o smtpd.System) bool { return o.Account == y.Account }) {
+			wrong(key, "%q has two entries", y.Account)
+		}
+		for _, n := range y.Networks {
+			if n.Bits() == 0 {
+				wrong(key, "%v is everywhere: to be there proves nothing", n)
+			} else if n.Addr().Is4In6() {
+				wrong(key, "write %v as an IPv4 network", n)
+			}
+		}
 	}
 }
 

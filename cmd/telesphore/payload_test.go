@@ -9,7 +9,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"mime/multipart"
-	"net/mail"
+	netmail "net/mail"
 	"os"
 	"strings"
 
@@ -37,7 +37,7 @@ const (
 )
 
 // cmdPayload is `payload FILE ZIP SUBJECT [FIELD...]`: FILE is a message of the laboratory to the
-// pharmacy with header fields of its own and an IHE_XDM.zip of a megabyte, ZIP the archive.
+// pharmacy with header fields of its own (\n and \t fold them) and an IHE_XDM.zip of a megabyte, ZIP the archive.
 func cmdPayload(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: payload FILE ZIP SUBJECT [FIELD...]")
@@ -48,7 +48,7 @@ func cmdPayload(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(&b, "From: labo@hopital.test\r\nTo: pharmacie@clinique.test\r\nSubject: %s\r\n", args[2])
 	fmt.Fprintf(&b, "Message-ID: <%s@labo.hopital.test>\r\nDate: Mon, 23 Nov 2026 10:00:00 +0100\r\n", args[2])
 	for _, field := range args[3:] {
-		b.WriteString(strings.ReplaceAll(field, "\n", "\r\n") + "\r\n")
+		b.WriteString(strings.NewReplacer(`\n`, "\r\n", `\t`, "\t").Replace(field) + "\r\n")
 	}
 	b.WriteString("MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=\"=_payload\"\r\n\r\n" +
 		"--=_payload\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nCi-joint un résultat.\r\n" +
@@ -99,7 +99,7 @@ func cmdDetach(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: detach FILE ZIP")
 	}
-	m, err := mail.ReadMessage(strings.NewReader(ts.ReadFile(args[0])))
+	m, err := netmail.ReadMessage(strings.NewReader(ts.ReadFile(args[0])))
 	ts.Check(err)
 	_, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
 	ts.Check(err)

@@ -21,6 +21,8 @@ import (
 const (
 	syncedFile  = "synced" // of the last sync: segment 32, offset 64
 	lieVariable = "TELESPHORE_TEST_LIE"
+
+	segmentHeader = 48 // octets of the header of a segment
 )
 
 // noteSyncs has a log note each of its syncs in a file. With the variable set it leaves
@@ -55,8 +57,11 @@ func cutPower(random *rand.Rand, data, file string) error {
 	for _, name := range files {
 		digits := regexp.MustCompile(`\d+`).FindString(filepath.Base(name))
 		n, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || uint32(n) != segment {
+		if err != nil || uint32(n) < segment {
 			continue
+		}
+		if uint32(n) > segment { // it was begun, which is synced
+			offset = segmentHeader
 		}
 		if err := hurt(random, name, offset); err != nil {
 			return fmt.Errorf("hurt the log: %w", err)

@@ -24,7 +24,7 @@ import (
 // patience is how long a test waits for what should come soon.
 const patience = 30 * time.Second
 
-// process is a telesphore that runs in the background.
+// process is a telesphore, or another program, that runs in the background.
 type process struct {
 	cmd  *exec.Cmd
 	name string
@@ -47,8 +47,12 @@ func startProgram(name, dir string, env []string, args ...string) (*process, err
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, done: make(chan struct{}), more: make(chan struct{})}
-	p.cmd = &exec.Cmd{Path: program, Args: args, Dir: dir, Env: env}
+	return startCommand(name, &exec.Cmd{Path: program, Args: args, Dir: dir, Env: env})
+}
+
+// startCommand runs any program.
+func startCommand(name string, cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, name: name, done: make(chan struct{}), more: make(chan struct{})}
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err

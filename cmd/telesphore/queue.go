@@ -37,7 +37,7 @@ func (q *mailQueue) listCommand() *cobra.Command {
 		Short: "List the messages of the queue",
 		Long: `List the messages of the queue, the oldest first. Of a message with several recipients
 the table has the one that is tried next. A message whose state is notice has
-arrived or failed: its sender has still to be told.`,
+arrived or failed: its sender has still to be told. One that is damaged cannot be read, only dropped.`,
 		Example: `  telesphore queue list
   telesphore queue list --domain clinique.example --state held
   telesphore queue list --sender medecin@hopital.example --json | jq -r '.[].id'`,
@@ -84,7 +84,10 @@ func (q *mailQueue) read(cmd *cobra.Command) ([]admind.Queued, error) {
 
 // sender is who sent a message, for people.
 func sender(m *admind.Queued) string {
-	if m.Sender == "" {
+	switch {
+	case m.Name == "": // it cannot be read
+		return "?"
+	case m.Sender == "":
 		return "<>"
 	}
 	return m.Sender

@@ -4,6 +4,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -56,6 +57,29 @@ func Open(tb testing.TB, dir string, c storage.Config, o body.Options, checked b
 	s, err := storage.Open(context.Background(), c)
 	must(err)
 	return &Disk{s, dir, func() error { return errors.Join(s.Close(), index.Close(), cache.Close(), log.Close()) }}
+}
+
+// Damage cuts every record of a table of the index (storage/key.go) short. No store is open in dir.
+func Damage(tb testing.TB, dir string, table byte) {
+	tb.Helper()
+	index, err := bolt.Open(filepath.Join(dir, "index.db"), bolt.Options{InitialMmapSize: mapSize})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	err = index.Update(context.Background(), func(tx kv.Tx) error {
+		damaged := map[string][]byte{}
+		err := tx.Scan([]byte{table}, []byte{table + 1}, func(key, value []byte) bool {
+			damaged[string(key)] = bytes.Clone(value[:len(value)/2])
+			return true
+		})
+		for key, value := range damaged {
+			err = errors.Join(err, tx.Put([]byte(key), value))
+		}
+		return err
+	})
+	if err := errors.Join(err, index.Close()); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // mapSize is less than a server maps, since tests open many stores at once.
