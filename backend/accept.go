@@ -133,7 +133,7 @@ func (r *Router) plan(ctx context.Context, e *Envelope) (*plan, error) {
 		if err == nil {
 			continue
 		}
-		failed := failure(err, now)
+		failed := Failure(err, now)
 		if failed == nil || !e.proven() {
 			return nil, err // nobody could be told, or it is trouble of ours
 		}
@@ -163,10 +163,11 @@ func (p *plan) recipient(ctx context.Context, e *Envelope, d *storage.Delivery) 
 	if err != nil {
 		return err
 	}
-	switch p.r.Zone(a.Domain) {
+	switch zone := p.r.Zone(a.Domain); zone {
 	case Unlisted:
 		return ErrRemote
 	case Trusted, Outside:
+		d.Trusted = zone == Trusted
 		p.Queue.Deliveries = append(p.Queue.Deliveries, *d)
 		return nil
 	}
@@ -223,9 +224,9 @@ func (p *plan) trace(e *Envelope, meta *message.Meta) {
 	p.Trace = t
 }
 
-// failure says what an error is to the sender of a message that others get; nil when it is no
+// Failure says what an error of a recipient here is to the sender of a message that others get; nil when it is no
 // matter of one recipient.
-func failure(err error, now time.Time) *storage.Result {
+func Failure(err error, now time.Time) *storage.Result {
 	for _, f := range []struct {
 		is     error
 		action storage.Action

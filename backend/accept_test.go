@@ -80,6 +80,9 @@ func TestAcceptQueuesForOthersAndFilesHere(t *testing.T) {
 	if life := q.Expires.Sub(before); life < 5*24*time.Hour-time.Minute || life > 5*24*time.Hour+time.Minute {
 		t.Errorf("it expires after %v", life)
 	}
+	if !q.Deliveries[0].Trusted || q.Deliveries[1].Trusted {
+		t.Errorf("what is for the trust space: %+v", q.Deliveries)
+	}
 	d := q.Deliveries[0]
 	if d.Address != "p@clinique.test" || d.State != storage.Waiting || d.Notify != storage.NotifySuccess || d.Original != "q@clinique.test" || d.Next.After(time.Now()) {
 		t.Errorf("first delivery: %+v", d)

@@ -169,7 +169,7 @@ func (h *hearing) behind(tx *storage.Tx, to Address) (bool, error) {
 		return false, nil
 	}
 	found, err := h.r.resolve(tx, to, nil)
-	if failure(err, time.Time{}) != nil || errors.Is(err, ErrRecipients) {
+	if Failure(err, time.Time{}) != nil || errors.Is(err, ErrRecipients) {
 		return false, nil // it leads nowhere any more
 	}
 	return slices.ContainsFunc(found, func(f reached) bool { return f.account.ID == h.e.Account }), err

@@ -49,6 +49,7 @@ type Router struct {
 type Peers interface {
 	Known() bool // there is a list: before that, nobody knows who is on it
 	Has(domain string) bool
+	Akin(domain string) bool // to one that it has: under the same organisational domain
 	Left(domain string) (time.Time, bool) // when it went off the list; false when it has it, or never had
 }
 
@@ -122,15 +123,19 @@ func (r *Router) Zone(domain string) Zone {
 	return Unlisted
 }
 
-// reserved reports whether a domain is, may be or was of the trust space: "everything else"
-// is never meant for it.
+// reserved reports whether a domain is, may be or was of the trust space, or pretends to be by its
+// name: "everything else" is never meant for it.
 func (r *Router) reserved(domain string) bool {
 	if r.WhiteList == nil {
 		return false
 	}
 	_, left := r.WhiteList.Left(domain)
-	return left || !r.WhiteList.Known()
+	return left || !r.ListKnown() || r.WhiteList.Akin(domain)
 }
+
+// ListKnown reports whether it is known who is in the trust space. Until then a domain that is
+// Unlisted may turn out to be of it: whoever asks is told to try again.
+func (r *Router) ListKnown() bool { return r.WhiteList == nil || r.WhiteList.Known() }
 
 // Left says when a domain that is Unlisted left the trust space, false when it is
 // not known to have been there.

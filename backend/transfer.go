@@ -16,6 +16,7 @@ type Transfer struct {
 	Return     string // RET: "FULL", "HDRS" or ""
 	UTF8       bool   // SMTPUTF8 was asked for
 	RequireTLS bool   // RFC 8689
+	Trusted    bool   // it was accepted for a domain of the trust space, and goes no other way whatever the domain is now
 	Size       int64  // octets
 
 	// Open reads the octets from their beginning. It may be called again.

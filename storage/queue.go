@@ -34,7 +34,7 @@ type Priority uint8
 // The priorities.
 const (
 	Normal Priority = 0
-	Urgent Priority = 1 // codes and notices
+	Urgent Priority = 1 // codes, and what owners are told about their accounts
 )
 
 // Notify is NOTIFY of RCPT (RFC 3461 section 4.1); zero when it was not given.
@@ -85,6 +85,7 @@ type Delivery struct {
 	Number       uint16 // in its message, from 0; given by Accept
 	State        DeliveryState
 	Here         bool // the recipient is one of this server: nothing is sent
+	Trusted      bool // the domain was of the trust space when the message came: no other way leads there
 	Address      string
 	Notify       Notify
 	OriginalType string // ORCPT's address type, "" when not given
@@ -134,7 +135,7 @@ type DeliveryChange struct {
 // priority 8, arrival 64, expiry 64, octets 64, prefix, key.
 //
 // Delivery: 1, state 8, address, NOTIFY 8, type and address of ORCPT, next attempt
-// 64, attempts 32, warned 8, here 8, then of the last result: action 8, time 64, status,
+// 64, attempts 32, warned 8, place 8 (1 here, 2 in the trust space, 0 elsewhere), then of the last result: action 8, time 64, status,
 // diagnostic, remote.
 const (
 	queuedVersion   = 1
@@ -175,17 +176,37 @@ func (d *Delivery) record() []byte {
 	b = putTime(b, d.Next)
 	b = le.AppendUint32(b, d.Attempts)
 	b = putFlag(b, d.Warned)
-	b = putFlag(b, d.Here)
+	b = append(b, d.place())
 	b = putTime(append(b, byte(d.Last.Action)), d.Last.Time)
 	b = putString(b, d.Last.Status)
 	b = putString(b, d.Last.Diagnostic)
 	return putString(b, d.Last.Remote)
 }
 
+// Where a delivery goes, as its record has it.
+const (
+	placeHere    = 1
+	placeTrusted = 2
+)
+
+func (d *Delivery) place() byte {
+	switch {
+	case d.Here:
+		return placeHere
+	case d.Trusted:
+		return placeTrusted
+	}
+	return 0
+}
+
 func parseDelivery(number uint16, v []byte) (*Delivery, error) {
 	f := openRecord("delivery", deliveryVersion, v)
 	d := &Delivery{Number: number, State: DeliveryState(f.u8()), Address: f.string(), Notify: Notify(f.u8()), OriginalType: f.string(),
-		Original: f.string(), Next: f.time(), Attempts: f.u32(), Warned: f.flag(), Here: f.flag()}
+		Original: f.string(), Next: f.time(), Attempts: f.u32(), Warned: f.flag()}
+	place := f.u8()
+	if d.Here, d.Trusted = place == placeHere, place == placeTrusted; place > placeTrusted && f.err == nil {
+		f.err = errRecord
+	}
 	d.Last = Result{Action: Action(f.u8()), Time: f.time(), Status: f.string(), Diagnostic: f.string(), Remote: f.string()}
 	return d, f.err
 }
@@ -205,6 +226,9 @@ func (t *Tx) Queued(id QueueID) (*Queued, error) {
 		}
 		return failed == nil
 	})
+	if err == nil && failed == nil && len(q.Deliveries) == 0 {
+		failed = fmt.Errorf("%w: message %s has no delivery", ErrQueueDamaged, id)
+	}
 	return q, errors.Join(err, failed)
 }
 

@@ -109,7 +109,7 @@ func TestQueueKeepsWhatItIsGiven(t *testing.T) {
 			{Address: "cardiologue@clinique.test", Notify: storage.NotifySuccess | storage.NotifyDelay, OriginalType: "rfc822", Original: "c@clinique.test", Next: at},
 			{State: storage.Held, Address: "labo@clinique.test", Attempts: 3, Warned: true, Last: storage.Result{
 				Action: storage.Delayed, Time: at, Status: "4.4.1", Diagnostic: "451 4.4.1 later", Remote: "mx.clinique.test"}},
-			{State: storage.Finished, Address: "x@clinique.test"},
+			{State: storage.Finished, Address: "x@clinique.test", Trusted: true},
 			{Address: "full@hopital.test", Here: true},
 		},
 	}

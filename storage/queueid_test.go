@@ -73,6 +73,28 @@ func TestQueueIDsAscend(t *testing.T) {
 	}
 }
 
+// A message for nobody is damage: it would stay for ever.
+func TestMessageWithoutDeliveries(t *testing.T) {
+	d, _ := newStore(t, storage.Limits{})
+	q := to("x@clinique.test")
+	d.acceptAll(t, "body", &storage.Acceptance{Queue: q})
+	d.Spoil(t, 'B', func([]byte) []byte { return nil })
+	if _, err := d.queued(t, q.ID); !errors.Is(err, storage.ErrQueueDamaged) {
+		t.Errorf("read with %v", err)
+	}
+	err := d.Update(t.Context(), func(tx *storage.Tx) error {
+		n, err := tx.DropQueued(q.ID)
+		if n != 0 {
+			t.Errorf("%d deliveries", n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.verify(t)
+}
+
 // A person can take out what nobody can read, and only that goes.
 func TestDropQueuedReadsNothing(t *testing.T) {
 	for _, tables := range []string{"", "A", "B", "AB"} {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 )
 
 // listSpace is the namespace of every element of a white list.
@@ -26,6 +28,7 @@ type peerList struct {
 	sum       [sha256.Size]byte // of its octets
 	generated time.Time
 	domains   map[string][]Operator // by the comparison form of the domain
+	families  map[string]bool       // the organisational domains of these: mssante.fr of clinique.mssante.fr
 	ignored   int                   // entries whose domain or name cannot be used
 }
 
@@ -51,7 +54,7 @@ type peerLimits struct {
 // else one operator's slip would keep all the others' changes away.
 func parsePeers(octets []byte, limits peerLimits) (*peerList, error) {
 	p := &peerReader{d: xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(octets, []byte("\ufeff")))), limits: limits}
-	l := &peerList{sum: sha256.Sum256(octets), domains: make(map[string][]Operator)}
+	l := &peerList{sum: sha256.Sum256(octets), domains: make(map[string][]Operator), families: make(map[string]bool)}
 	if err := p.document(l); err != nil {
 		line, _ := p.d.InputPos()
 		return nil, fmt.Errorf("tls: white list, line %d: %w", line, err)
@@ -151,6 +154,7 @@ func (l *peerList) add(domain string, o Operator) {
 	switch {
 	case i < 0:
 		l.domains[domain] = append(operators, o)
+		l.families[family(domain)] = true
 	case o.Updated.After(operators[i].Updated):
 		operators[i] = o
 	}
@@ -265,4 +269,13 @@ func (p *peerReader) date(name string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("%s is no date", name)
 	}
 	return t, nil
+}
+
+// family is the organisational domain of a domain: what somebody has registered, as
+// the public suffix list tells; the domain itself where it cannot tell.
+func family(domain string) string {
+	if f, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
+		return f
+	}
+	return domain
 }

@@ -102,6 +102,13 @@ func TestWhiteListIsRead(t *testing.T) {
 			t.Errorf("%q: %v, %v", domain, got, w.Has(domain))
 		}
 	}
+	for domain, akin := range map[string]bool{
+		"lilas.test": true, "SUB.lilas.test": true, "a.b.xn--sant-epa.test": true, "lilas.example": false, "xlilas.test": false, "test": false, "a b": false,
+	} {
+		if w.Akin(domain) != akin {
+			t.Errorf("%q akin to the list: %v", domain, !akin)
+		}
+	}
 	peer, ok := w.Lookup("Lilas.test")
 	if !ok || peer.Domain != "lilas.test" || peer.Since != s.Generated || peer.Operators[0].Text != lilas ||
 		peer.Operators[0].Responsible != "05 00 00 00 00, responsable@lilas.test" || peer.Operators[1].Support != "support@lilas.test" {
@@ -118,7 +125,7 @@ func TestWithoutAWhiteListNobodyIsInIt(t *testing.T) {
 	for _, w := range []*ourtls.WhiteList{none, missing} {
 		_, listed := w.Lookup("lilas.test")
 		_, left := w.Left("lilas.test")
-		if w.Has("lilas.test") || w.Names("lilas.test") != nil || listed || left || w.Status().Domains != 0 {
+		if w.Known() || w.Has("lilas.test") || w.Akin("lilas.test") || w.Names("lilas.test") != nil || listed || left || w.Status().Domains != 0 {
 			t.Error("somebody is in no list")
 		}
 	}

@@ -14,6 +14,17 @@ import (
 // Known reports whether there is a list at all: its first fetch may have failed.
 func (w *WhiteList) Known() bool { return w != nil && w.state().list != nil }
 
+// Akin reports whether some domain of the list has the same organisational domain:
+// whoever lists clinique.mssante.fr has mssante.fr and all below it for its own.
+func (w *WhiteList) Akin(domain string) bool {
+	if w == nil {
+		return false
+	}
+	key, err := w.options.Normal(domain)
+	l := w.state().list
+	return err == nil && l != nil && l.families[family(key)]
+}
+
 // Has reports whether domain is in the trust space. It may be written as people
 // write it, here and in the other methods.
 func (w *WhiteList) Has(domain string) bool { return len(w.operators(domain)) > 0 }

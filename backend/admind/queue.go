@@ -250,7 +250,7 @@ func (s *Server) operate(ctx context.Context, c *call, f func(storage.QueueID) (
 	if err != nil {
 		return nil, err
 	}
-	if n > 0 {
+	if n > 0 || c.Op == QueueDrop { // a damaged one may have no recipient that can be counted
 		_ = s.Auth.Audit.Write(e)
 	}
 	return &Response{Count: n}, nil

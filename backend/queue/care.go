@@ -318,7 +318,10 @@ func (r *Runner) notice(ctx context.Context, q *storage.Queued, all []storage.De
 		return fmt.Errorf("write a notice: %w", err)
 	}
 	e := &backend.Envelope{
-		Octets: text, UTF8: q.UTF8, Priority: storage.Urgent, Changes: changes,
+		// Not urgent: who has mail sent here can have notices sent to a server of his that stalls, and must not
+		// take the places of codes.
+		Octets: text, UTF8: q.UTF8, Changes: changes,
+		RequireTLS: q.RequireTLS, // it has the message's header (RFC 8689 section 5)
 		// Nobody is told about what becomes of a notice (RFC 3461 section 5.2).
 		Rcpts: []backend.Rcpt{{Address: q.From, Notify: storage.NotifyNever}},
 	}

@@ -138,6 +138,7 @@ func (r *Runner) attempt(ctx context.Context, p *parcel) {
 	}
 	for i := range p.batch {
 		d := &p.batch[i]
+		t.Trusted = t.Trusted || d.Trusted
 		t.Rcpts = append(t.Rcpts, backend.Rcpt{Address: d.Address, Notify: d.Notify, OriginalType: d.OriginalType, Original: d.Original})
 	}
 	p.outcomes = r.Send(ctx, t)

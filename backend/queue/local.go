@@ -31,25 +31,14 @@ func (r *Runner) file(ctx context.Context, p *parcel) {
 
 // filed is what an error of filing means for the sender.
 func filed(err error) (storage.Action, string) {
-	for _, f := range []struct {
-		is     error
-		action storage.Action
-		status string // RFC 3463
-	}{
-		{nil, storage.Delivered, "2.1.5"},
-		{storage.ErrOverQuota, storage.Delayed, "4.2.2"},
-		{storage.ErrNoSpace, storage.Delayed, "4.3.1"},
-		{backend.ErrNoSuchUser, storage.Failed, "5.1.1"},
-		{storage.ErrNoAccount, storage.Failed, "5.1.1"},
-		{backend.ErrAliasOff, storage.Failed, "5.2.1"},
-		{backend.ErrAliasEmpty, storage.Failed, "5.2.4"},
-		{backend.ErrMailLoop, storage.Failed, "5.4.6"},
-		{backend.ErrAliasLoop, storage.Failed, "5.4.6"},
-		{backend.ErrAliasDepth, storage.Failed, "5.4.6"},
-	} {
-		if errors.Is(err, f.is) {
-			return f.action, f.status
-		}
+	if err == nil {
+		return storage.Delivered, "2.1.5"
+	}
+	if failed := backend.Failure(err, time.Now()); failed != nil {
+		return failed.Action, failed.Status
+	}
+	if errors.Is(err, storage.ErrNoSpace) {
+		return storage.Delayed, "4.3.1"
 	}
 	return storage.Delayed, "4.3.0"
 }

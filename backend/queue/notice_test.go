@@ -303,6 +303,7 @@ func TestDomainThatLeft(t *testing.T) {
 // left is a white list that a domain has left.
 type left string
 
+func (left) Akin(string) bool                       { return false }
 func (left) Known() bool                            { return true }
 func (left) Has(string) bool                        { return false }
 func (l left) Left(domain string) (time.Time, bool) { return time.Now(), domain == string(l) }

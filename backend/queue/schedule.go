@@ -119,7 +119,7 @@ func (s *schedule) drop(e *entry) {
 		heap.Remove(&e.to.queues[e.priority], e.at)
 	}
 	delete(e.message.entries, e.to.domain)
-	s.prune(e.to)
+	s.prune(e.to, time.Now())
 }
 
 // forget ends all entries of a message.
@@ -135,8 +135,8 @@ func (s *schedule) forget(id storage.QueueID) {
 }
 
 // prune forgets a destination that nothing goes to, unless there is something to remember of it.
-func (s *schedule) prune(d *destination) {
-	if now := time.Now(); d.running+len(d.queues[0])+len(d.queues[1]) == 0 && now.After(d.away[0].until) && now.After(d.away[1].until) {
+func (s *schedule) prune(d *destination, now time.Time) {
+	if d.running+len(d.queues[0])+len(d.queues[1]) == 0 && now.After(d.away[0].until) && now.After(d.away[1].until) {
 		delete(s.destinations, d.domain)
 	}
 }
@@ -154,7 +154,7 @@ func (s *schedule) postpone(e *entry, until time.Time) {
 func (s *schedule) take(now time.Time) (best *entry, wait time.Duration) {
 	wait = reconcile
 	for _, d := range s.destinations {
-		s.prune(d)
+		s.prune(d, now)
 		for p := range d.queues {
 			if len(d.queues[p]) == 0 || !s.room(d, storage.Priority(p)) {
 				continue // somebody ends and looks again

@@ -339,3 +339,58 @@ func TestTraceOfARelease(t *testing.T) {
 		}
 	})
 }
+
+// member is a white list that has a domain.
+type member string
+
+func (member) Akin(string) bool              { return false }
+func (member) Known() bool                   { return true }
+func (m member) Has(domain string) bool      { return domain == string(m) }
+func (member) Left(string) (time.Time, bool) { return time.Time{}, false }
+
+// What was accepted for the trust space stays so, when nobody remembers that the domain was there.
+func TestAcceptedForTheTrustSpace(t *testing.T) {
+	bubble(t, queue.Limits{}, func(t *testing.T, w *world) {
+		w.router.WhiteList = member("clinique.test")
+		w.accept(w.mail("a@clinique.test", "a@labo.test"))
+		w.reopen(queue.Limits{})
+		w.router.WhiteList, w.router.Outside = member("lilas.test"), []string{"*"}
+		w.accept(w.mail("new@clinique.test"))
+		w.run()
+		w.wait(time.Second)
+		for _, a := range w.attempts {
+			if old := a.Rcpts[0].Address == "a@clinique.test"; len(w.attempts) != 3 || a.Trusted != old {
+				t.Errorf("%s of %d attempts: trusted %t", a.Rcpts[0].Address, len(w.attempts), a.Trusted)
+			}
+		}
+	})
+}
+
+// Others have notices sent to servers of theirs that stall: codes still go out.
+func TestNoticesLeaveThePlaceOfCodes(t *testing.T) {
+	bubble(t, queue.Limits{Attempts: 4, PerDomain: 2}, func(t *testing.T, w *world) {
+		stuck := newGate(w)
+		for i := range 10 {
+			domain := fmt.Sprintf("piege%d.test", i)
+			w.router.Outside = append(w.router.Outside, domain)
+			w.peer(domain, stuck.send)
+			w.accept(&backend.Envelope{
+				From: "x@" + domain, Origin: domain, Octets: []byte(letter), Rcpts: []backend.Rcpt{{Address: medecin, Notify: storage.NotifySuccess}},
+			})
+		}
+		w.run()
+		w.wait(time.Minute)
+		if running, _ := stuck.counts(); running != 3 {
+			t.Errorf("%d notices are on their way, want 3", running)
+		}
+		code := &backend.Envelope{Priority: storage.Urgent, Octets: []byte(letter), Rcpts: []backend.Rcpt{{Address: "a@labo.test"}}}
+		w.accept(code)
+		w.wait(time.Second)
+		if n := len(w.tries("labo.test")); n != 1 {
+			t.Errorf("%d attempts for the code", n)
+		}
+		close(stuck.open)
+		w.wait(time.Second)
+		w.empty()
+	})
+}

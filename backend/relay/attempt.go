@@ -80,7 +80,7 @@ func (a *attempt) prepare() *fault {
 
 // run tries the hosts of the domain until every recipient has an outcome.
 func (a *attempt) run(ctx context.Context) {
-	hosts, last := a.relay.hosts(ctx, a.transfer.Domain)
+	hosts, last := a.relay.hosts(ctx, a.transfer.Domain, a.transfer.Trusted || a.relay.trusted(a.transfer.Domain))
 	tries := a.limits.Addresses
 	for _, h := range hosts {
 		f := a.host(ctx, h, &tries)
@@ -105,11 +105,11 @@ func (a *attempt) run(ctx context.Context) {
 // fault is nil when nothing is pending any more, or when tries are spent.
 func (a *attempt) host(ctx context.Context, h host, tries *int) *fault {
 	if c := a.take(ctx, h); c != nil {
-		if f := a.over(ctx, c); f == nil || !f.elsewhere {
+		if f := a.over(ctx, c); f == nil || !f.elsewhere && f.step != "MAIL" {
 			return f
 		}
-		// It may have ended while it waited, which says nothing of the host. A new
-		// connection does.
+		// It may have ended while it waited, or have carried enough, which says nothing of the
+		// host nor of the message. A new connection does.
 	}
 	addresses, last := a.relay.addresses(ctx, h)
 	for _, address := range addresses {

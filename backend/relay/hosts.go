@@ -15,9 +15,9 @@ import (
 // smtpPort is where the servers of a domain listen (RFC 5321 section 4.5.4.2).
 const smtpPort = "25"
 
-// hosts lists the servers that may take mail for a domain, best first.
-func (r *Relay) hosts(ctx context.Context, domain string) ([]host, *fault) {
-	isTrusted := r.trusted(domain) // once: the list may change meanwhile
+// hosts lists the servers that may take mail for a domain, best first. isTrusted says whether it is one of the trust
+// space, for all of an attempt: the list may change meanwhile.
+func (r *Relay) hosts(ctx context.Context, domain string, isTrusted bool) ([]host, *fault) {
 	route, ok := r.way(domain, isTrusted)
 	if !ok {
 		return nil, &fault{step: "route", status: "5.4.4", failed: true, cause: ErrNoRoute}

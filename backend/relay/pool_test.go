@@ -96,6 +96,7 @@ func TestConnectionThatEndedWhileItWaited(t *testing.T) {
 		"closed":          {func(p *peer) { p.hangUp() }, ""},
 		"421 at MAIL":     {nil, "421 4.4.2 idle too long"},
 		"450 at MAIL":     {nil, "450 4.7.1 enough for one connection"},
+		"550 at MAIL":     {nil, "550 5.7.1 too many messages over this connection"},
 		"drops at MAIL":   {nil, drop},
 		"garbage at MAIL": {nil, "what"},
 	} {

@@ -251,6 +251,26 @@ func TestConnectionServesOnlyDomainsOfItsCertificate(t *testing.T) {
 	expect(t, send(t, r2, transfer(mail, "a@perso.test")), "delayed 4.7.5")
 }
 
+// What was accepted for the trust space goes no other way, although nobody remembers that the domain was there.
+func TestAcceptedForTheTrustSpace(t *testing.T) {
+	s := newSpace(t, peerDomain)
+	smarthost := (&peer{}).serve(t)
+	for _, domain := range []string{relay.Other, "perso.test"} {
+		r := s.relay(relay.Route{Domain: domain, Host: smarthost.addr, Security: relay.None})
+		r.Resolver = zones(nil)
+		defer r.Close()
+		m := transfer(mail, "a@perso.test")
+		expect(t, send(t, r, m), "relayed") // and the connection waits
+		m.Trusted = true
+		if got := told(send(t, r, m)); got != "delayed 4.4.4" && got != "delayed 4.7.4" {
+			t.Errorf("route for %s: %s", domain, got)
+		}
+	}
+	if n := len(smarthost.got()); n != 2 {
+		t.Errorf("the smarthost got %d messages", n)
+	}
+}
+
 func TestRouteForAllOthersIsNotForTheTrustSpace(t *testing.T) {
 	s := newSpace(t, peerDomain)
 	smarthost := (&peer{}).serve(t)

@@ -8,6 +8,7 @@ import (
 	"telesphore/backend"
 	"telesphore/storage"
 	ours "telesphore/tls"
+	"telesphore/tls/tlstest"
 )
 
 // Who writes a header that the DMARC check cannot read gets past no policy by that.
@@ -236,4 +237,31 @@ func TestTooManyConnectionsOfTheKnown(t *testing.T) {
 	other.want("421 4.7.0 Too many connections")
 	other.wantClosed()
 	c.say("RCPT TO:<"+bob+">", "250 ")
+}
+
+// Nor is a user told that a domain is none of the trust space.
+func TestUserWritesBeforeTheListIsKnown(t *testing.T) {
+	l := newCardServer(t, Limits{})
+	list, err := ours.OpenWhiteList(ours.WhiteListOptions{Source: t.TempDir() + "/none.xml", Normal: backend.ParseDomain, Logger: l.Logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Router.WhiteList, l.Router.Outside = list, []string{"*"}
+	l.serve()
+	c := l.login()
+	c.say("MAIL FROM:<"+alice+">", "250 ")
+	c.say("RCPT TO:<"+fromLilas+">", "451 4.7.1 The white list is not known at the moment")
+	c.say("RCPT TO:<"+bob+">", "250 ")
+}
+
+// A system's certificate is looked at for each message, as an operator's is.
+func TestSystemIsRevokedInTheMeantime(t *testing.T) {
+	l := newSystem(t, System{})
+	card := l.laboratory(ours.Terms{})
+	c := l.connect(card)
+	c.post(labo, as(labo), taken)
+	l.organisations.Revoke(t, *card)
+	tlstest.Refresh(t, l.Auth.Anchors)
+	c.post(labo, as(labo), "MAIL 550 5.7.1 The certificate of this server is refused")
+	c.post("", as(labo), "MAIL 550 5.7.1 ")
 }

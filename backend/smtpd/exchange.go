@@ -100,8 +100,8 @@ func (x *exchange) unlisted(domain string) error {
 	if when, left := x.s.Router.Left(domain); left {
 		return say.gone(domain, when)
 	}
-	if list := x.s.Router.WhiteList; list != nil && !list.Known() {
-		return errListUnknown // which may have it
+	if !x.s.Router.ListKnown() {
+		return errListUnknown
 	}
 	return say.stranger(domain)
 }

@@ -89,7 +89,7 @@ func TestScanner(t *testing.T) {
 		c.post(d.from, d.letter()+"EICAR\r\n", "DATA 550 5.7.1 Contains a test virus")
 		c.post(d.from, d.letter()+"GREY\r\n", "DATA 451 4.7.1 ")
 		c.post(d.from, d.letter()+"fine\r\n", taken)
-		if got := d.inbox(); len(got) != 1 || !strings.Contains(got[0], "\r\nX-Scanned: clean\r\nFrom: ") {
+		if got := d.inbox(); len(got) != 1 || !strings.Contains(got[0], "\r\nX-Scanned: clean\r\nReceived: from ") {
 			t.Errorf("arrived: %q", got)
 		}
 		if got := seen()[before:]; len(got) != 3 || !strings.Contains(got[2], "Subject: x") {

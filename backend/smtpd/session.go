@@ -198,7 +198,8 @@ func (s *session) accept(m *incoming) error {
 	if err != nil {
 		return err
 	}
-	if err := m.prepend(fields + s.received() + verdict); err != nil {
+	// Above our Received field stands only what we, and our filter, say.
+	if err := m.prepend(fields + verdict + s.received()); err != nil {
 		return err
 	}
 	e.Octets = m.whole()

@@ -80,8 +80,8 @@ func (u *user) rcpt(to backend.Address) error {
 		if when, left := server.Router.Left(to.Domain); left {
 			return say.left(to.Domain, when)
 		}
-		if list := server.Router.WhiteList; list != nil && !list.Known() {
-			return errListUnknown // which may have it
+		if !server.Router.ListKnown() {
+			return errListUnknown
 		}
 		return say.unlisted(to.Domain, server.Router.Domains)
 	}

@@ -41,6 +41,12 @@ func (x *exchange) system(account string) *System {
 
 // beginSystem is for the system that is logged in.
 func (x *exchange) beginSystem(s *session, sender backend.Address) (party, error) {
+	if leaf := s.guard.caller.TLS.Peer; leaf != nil && s.who.Level >= auth.LevelCard {
+		// It rests on the certificate, which may have been revoked since.
+		if err := x.good(s.ctx, leaf); err != nil {
+			return nil, peerRefusal(errPeer, err)
+		}
+	}
 	owned, err := s.addresses()
 	if err != nil {
 		return nil, err
