@@ -272,14 +272,14 @@ func TestWhoMayWriteToAList(t *testing.T) {
 		{"stranger@hopital.test", "nobody@hopital.test", backend.ErrNoSuchUser},
 		{"stranger@hopital.test", "a@clinique.test", backend.ErrRemote},
 	} {
-		if err := r.MayWrite(t.Context(), c.from, c.to); !errors.Is(err, c.want) {
+		if err := r.MayWrite(t.Context(), c.from, c.to, 0); !errors.Is(err, c.want) {
 			t.Errorf("%q to %s: %v, want %v", c.from, c.to, err, c.want)
 		}
 	}
 	if err := r.Store.EraseAccount(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.MayWrite(t.Context(), "b@hopital.test", "closed@hopital.test"); !errors.Is(err, backend.ErrNotMember) {
+	if err := r.MayWrite(t.Context(), "b@hopital.test", "closed@hopital.test", 0); !errors.Is(err, backend.ErrNotMember) {
 		t.Errorf("erased member: %v", err)
 	}
 }
@@ -294,7 +294,7 @@ func TestPostmasterHearsEverybody(t *testing.T) {
 			if got, err := r.Resolve(t.Context(), to); err != nil || !slices.Equal(got, want) {
 				t.Errorf("%s: %s is %d, %v; want %d", what, to, got, err, want)
 			}
-			if err := r.MayWrite(t.Context(), "", to); err != nil {
+			if err := r.MayWrite(t.Context(), "", to, 0); err != nil {
 				t.Errorf("%s: may not write to %s: %v", what, to, err)
 			}
 		}

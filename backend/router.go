@@ -49,7 +49,7 @@ type Router struct {
 type Peers interface {
 	Known() bool // there is a list: before that, nobody knows who is on it
 	Has(domain string) bool
-	Akin(domain string) bool // to one that it has: under the same organisational domain
+	Akin(domain string) bool              // to one that it has: under the same organisational domain
 	Left(domain string) (time.Time, bool) // when it went off the list; false when it has it, or never had
 }
 
@@ -171,11 +171,16 @@ func (r *Router) Resolve(ctx context.Context, addr string) (ids []storage.Accoun
 
 // MayWrite resolves an address for a sender, "" for the null reverse-path. The
 // sender's address must be proven: by a log-in, or by who its domain's server is.
-// Postmaster hears everybody (RFC 5321 section 4.5.1). Errors: those of Resolve,
-// ErrNotMember, ErrNotOurs.
-func (r *Router) MayWrite(ctx context.Context, sender, addr string) error {
+// Postmaster hears everybody, and is never full (RFC 5321 section 4.5.1). With size, in
+// octets, somebody behind the address must have room for as much; 0 does not ask.
+// Errors: those of Resolve, ErrNotMember, ErrNotOurs, storage.ErrOverQuota.
+func (r *Router) MayWrite(ctx context.Context, sender, addr string, size int64) error {
 	return r.look(ctx, addr, func(tx *storage.Tx, a Address) error {
-		if _, err := r.resolve(tx, a, nil); err != nil || a.postmaster() {
+		found, err := r.resolve(tx, a, nil)
+		if err != nil || a.postmaster() {
+			return err
+		}
+		if err := room(tx, found, size); err != nil {
 			return err
 		}
 		p, err := r.Place(tx, a)
@@ -184,6 +189,19 @@ func (r *Router) MayWrite(ctx context.Context, sender, addr string) error {
 		}
 		return r.mayWrite(tx, sender, p.Alias)
 	})
+}
+
+// room says whether one of the accounts has room for size octets.
+func room(tx *storage.Tx, found []reached, size int64) (err error) {
+	for _, f := range found {
+		if size == 0 {
+			return nil
+		}
+		if err = tx.Room(f.account.ID, size); !errors.Is(err, storage.ErrOverQuota) {
+			return err
+		}
+	}
+	return err
 }
 
 // look parses an address of ours and has f look it up.

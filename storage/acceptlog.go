@@ -286,6 +286,10 @@ func (t *Tx) spendAgain(r *body.Record, x *accepted) error {
 	if errors.Is(err, ErrNoAccount) {
 		return nil // erased since: its mail goes out all the same
 	}
+	if errors.Is(err, errRecord) {
+		t.s.logger.Error("what an account has sent cannot be counted", "account", x.queue.Account, "err", err)
+		return nil // see Verify; it was accepted
+	}
 	return err
 }
 

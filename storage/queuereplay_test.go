@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"telesphore/storage"
+	"telesphore/storage/storagetest"
 )
 
 // noise gives octets that do not compress.
@@ -136,6 +137,36 @@ func restore(t *testing.T, index string, octets []byte) {
 	t.Helper()
 	if err := os.WriteFile(index, octets, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What is counted of sent mail cannot be read: that keeps no server from starting, and no mail from going.
+func TestReplayWithDamagedCounters(t *testing.T) {
+	for _, table := range []byte("CD") {
+		dir := t.TempDir()
+		d := openPlain(t, dir)
+		a := d.newAccount(t, "a@hopital.test")
+		send := func() {
+			q := to("x@clinique.test")
+			q.Account = a
+			d.acceptAll(t, "body", &storage.Acceptance{Queue: q})
+		}
+		send()
+		d.Close(t)
+		before, err := os.ReadFile(filepath.Join(dir, "index.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d = openPlain(t, dir)
+		send()
+		d.Close(t)
+		restore(t, filepath.Join(dir, "index.db"), before)
+		storagetest.Damage(t, dir, table)
+		d = openPlain(t, dir)
+		if got := strings.Count(d.showQueue(t), "x@clinique.test"); got != 2 {
+			t.Errorf("table %c: %d messages are in the queue", table, got)
+		}
+		d.Close(t)
 	}
 }
 

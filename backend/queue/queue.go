@@ -244,14 +244,15 @@ func (r *Runner) needs(q *storage.Queued) map[string]time.Time {
 	return due
 }
 
-// next is when a delivery is due. One that is due much later than it can have been put off was put off by
-// a clock that was wrong: it is due now.
+// next is when a delivery is due. One that came or was put off when the clock was far ahead is due now; the
+// date that a sender has set stays.
 func (r *Runner) next(q *storage.Queued, d *storage.Delivery, now time.Time) time.Time {
-	latest := now.Add(2 * r.limits.Longest)
-	if start := r.begins(q); start.After(q.Arrived) && start.After(latest) {
-		latest = start // its sender wanted that
+	longest := 2 * r.limits.Longest
+	since, ours := q.Arrived, time.Second // the store keeps whole seconds
+	if d.Attempts > 0 {
+		since, ours = d.Last.Time, longest
 	}
-	if d.Next.After(latest) {
+	if d.Next.Sub(since) <= ours && d.Next.Sub(now) > longest {
 		return now
 	}
 	return d.Next

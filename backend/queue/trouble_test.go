@@ -235,7 +235,9 @@ func TestClockThatWentBack(t *testing.T) {
 			}
 		}
 		put("ARRIVED", ahead, storage.Delivery{Address: "new@clinique.test", Next: ahead})
-		put("TRIED", time.Now(), storage.Delivery{Address: "tried@clinique.test", Next: ahead, Attempts: 1})
+		put("TRIED", time.Now(), storage.Delivery{
+			Address: "tried@clinique.test", Next: ahead, Attempts: 1, Last: storage.Result{Action: storage.Delayed, Time: ahead.Add(-time.Hour)},
+		})
 		put("FAILED", ahead, storage.Delivery{
 			Address: "bad@clinique.test", State: storage.Finished, Last: storage.Result{Action: storage.Failed, Status: "5.1.1", Time: ahead},
 		})
@@ -246,6 +248,27 @@ func TestClockThatWentBack(t *testing.T) {
 		}
 		w.says(w.one(), "Action: failed", "bad@clinique.test")
 		w.empty()
+	})
+}
+
+// The date that a sender has set stays, however short the message's life is after it, and although one
+// recipient here had no room when it came.
+func TestFutureReleaseIsNoWrongClock(t *testing.T) {
+	bubble(t, queue.Limits{Lifetime: 10 * 24 * time.Hour}, func(t *testing.T, w *world) {
+		w.account("plein@hopital.test")
+		w.quota(1, queue.Limits{Lifetime: 10 * 24 * time.Hour})
+		e := w.mail("a@clinique.test", "plein@hopital.test")
+		e.HoldUntil, e.Lifetime = time.Now().Add(72*time.Hour), time.Hour
+		w.accept(e)
+		w.run()
+		w.wait(71 * time.Hour)
+		if q := w.only(); len(w.tries("clinique.test")) > 0 || len(q.Deliveries) != 2 || q.Deliveries[1].Attempts != 1 {
+			t.Errorf("%d attempts before the date, left %+v", len(w.tries("clinique.test")), q)
+		}
+		w.wait(90 * time.Minute)
+		if n := len(w.tries("clinique.test")); n != 1 {
+			t.Errorf("%d attempts", n)
+		}
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 
 	"telesphore/backend"
 	"telesphore/backend/origin"
@@ -29,38 +28,14 @@ func (f *foreign) rcpt(to backend.Address) error {
 	if !router.Local(to) {
 		return errNoRelay
 	}
-	err := say.list(router.MayWrite(f.s.ctx, f.s.tx.envelope.From, to.String()))
-	if err == nil {
-		return f.room(to)
-	}
-	if translate(err) == errNoSuchUser {
+	err := say.list(router.MayWrite(f.s.ctx, f.s.tx.envelope.From, to.String(), max(f.s.tx.size, 1)))
+	if err != nil && translate(err) == errNoSuchUser {
 		if f.s.unknown++; f.s.unknown > f.x.s.Limits.Unknown {
 			f.s.guard.hangUp()
 			return because(errHarvest, err)
 		}
 	}
-	return err
-}
-
-// room says whether one of those behind an address has room for the message, as far as MAIL told its
-// size. Postmaster is never told to be full (RFC 5321 section 4.5.1).
-func (f *foreign) room(to backend.Address) error {
-	if strings.EqualFold(to.Local, "postmaster") {
-		return nil
-	}
-	ids, err := f.x.s.Router.Resolve(f.s.ctx, to.String())
-	if err != nil {
-		return err
-	}
-	return f.x.s.Store.View(f.s.ctx, func(tx *storage.Tx) error {
-		for _, id := range ids {
-			err := tx.Room(id, max(f.s.tx.size, 1))
-			if !errors.Is(err, storage.ErrOverQuota) {
-				return err
-			}
-		}
-		return because(errFullNow, storage.ErrOverQuota)
-	})
+	return f.explain(err)
 }
 
 // check finds out where a message comes from. peer is the name of a certificate that

@@ -19,8 +19,8 @@ import (
 )
 
 // guard is the connection that go-smtp sees: the text above TLS. It gives
-// go-smtp one checked command line at a time, then its data, exactly as much as
-// belongs to it, and puts right what go-smtp answers. Whatever goes wrong inside
+// go-smtp one checked command line at a time, the session the octets of a message, exactly
+// those that belong to it, and puts right what go-smtp answers. Whatever goes wrong inside
 // a message ends the connection, so that no octet of a message is ever read as a
 // command.
 //
@@ -48,7 +48,6 @@ type guard struct {
 	data     octets          // watches the octets of a message
 	size     int64           // octets of a message so far
 	atLine   bool            // in a message: at the beginning of a line
-	added    bool            // the message's last line end is ours
 	aborted  bool            // go-smtp is to give the message up
 	idle     int             // commands since the last message
 	silent   bool            // the next reply of go-smtp is not for the client: it greets twice
@@ -91,13 +90,9 @@ func (g *guard) Read(p []byte) (int, error) {
 			return 0, errCut
 		case g.closing:
 			return 0, g.end(io.EOF)
-		case g.state == inData:
-			return g.readData(p)
-		case g.state == inChunk:
-			if err := g.readChunk(); err != nil {
-				return 0, err
-			}
-			continue
+		case g.state == inData, g.state == inChunk:
+			// The session reads messages, and to their end: see readMessage.
+			return 0, g.end(io.EOF)
 		}
 		if err := g.readCommand(); err != nil {
 			return 0, g.end(err)
@@ -285,7 +280,7 @@ func (g *guard) follow(code int) {
 		g.closing, g.over, g.err = true, true, io.EOF
 		return
 	case code == 354:
-		g.state, g.data, g.size, g.atLine, g.added = inData, octets{}, 0, true, false
+		g.state, g.data, g.size, g.atLine = inData, octets{}, 0, true
 		g.wire.pace(g.limits.Idle, g.limits.Message, false)
 	case g.verb == "BDAT" && g.chunk.left > 0:
 		g.skipChunk() // the octets follow whatever was answered

@@ -20,36 +20,46 @@ type incoming struct {
 // headroom is for what is mostly prepended: Received, Date, Message-ID, results.
 const headroom = 8 << 10
 
-// receive reads a message within the limits.
-func (s *session) receive(r io.Reader) (*incoming, error) {
+// receive reads a message within the limits. It always reads to the end of the message, or
+// of the connection: what is left would be taken for commands.
+func (s *session) receive() (*incoming, error) {
 	m := &incoming{budget: s.s.memory, reserve: s.tx.party.reserve(), head: headroom, start: headroom}
-	limit := s.limit(s.tx.party) // the guard may have added a line end
 	if !m.grow(headroom + 28<<10) {
-		return m, errMemory
+		return m, s.discard(m, errMemory)
 	}
 	m.buf = m.buf[:headroom]
+	limit := s.limit(s.tx.party)
 	for {
-		n, err := r.Read(m.buf[len(m.buf):cap(m.buf)])
+		n, err := s.guard.readMessage(m.buf[len(m.buf):cap(m.buf)])
 		m.buf = m.buf[:len(m.buf)+n]
-		switch size := int64(len(m.body())); {
-		case err == io.EOF && s.guard.added:
-			m.buf = m.buf[:len(m.buf)-len("\r\n")]
+		switch {
+		case err == io.EOF:
 			return m, nil
-		case err == io.EOF && size <= limit:
-			return m, nil
-		case err == io.EOF, err == nil && size > limit+2:
-			return m, errTooLarge
 		case err != nil:
 			return m, broken(err)
-		}
-		if len(m.buf) == cap(m.buf) && !m.grow(2*int64(cap(m.buf))) {
-			return m, errMemory
+		case int64(len(m.body())) > limit:
+			return m, s.discard(m, errTooLarge)
+		case len(m.buf) == cap(m.buf) && !m.grow(2*int64(cap(m.buf))):
+			return m, s.discard(m, errMemory)
 		}
 	}
 }
 
-// broken keeps the reply in an error of the guard; the rest are go-smtp's own
-// (the client left, or gave the message up).
+// discard reads the rest of a message away that is refused.
+func (s *session) discard(m *incoming, why error) error {
+	m.release()
+	scratch := make([]byte, 4<<10)
+	for {
+		switch _, err := s.guard.readMessage(scratch); {
+		case err == io.EOF:
+			return why
+		case err != nil:
+			return broken(err)
+		}
+	}
+}
+
+// broken keeps the reply in an error of the guard.
 func broken(err error) error {
 	var r *smtp.SMTPError
 	if errors.As(err, &r) {
@@ -103,5 +113,5 @@ func (m *incoming) widen(n int) bool {
 // release gives the memory back.
 func (m *incoming) release() {
 	m.budget.give(m.taken)
-	m.taken = 0
+	m.taken, m.buf = 0, nil
 }

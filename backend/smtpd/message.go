@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -11,9 +10,10 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// This file is the guard's work while a message is read. go-smtp sees every
-// message as one behind DATA: its own BDAT reads a message in a second
-// goroutine, whose end can be taken for the end of the next message.
+// This file is the guard's work while a message is read. The session gets the octets
+// from here, at once as they are; go-smtp, which would look at each of them, is told of a
+// message behind DATA that has none. That serves BDAT too: go-smtp's own reads a message in a
+// second goroutine, whose end can be taken for the end of the next message.
 
 // chunk is a BDAT chunk being read (RFC 3030 section 2).
 type chunk struct {
@@ -27,84 +27,95 @@ const (
 	lingerSize = 4 << 20
 )
 
-// readData gives go-smtp the message behind DATA, dots and all, and stops behind
-// the line with the single dot.
-func (g *guard) readData(p []byte) (int, error) {
+// readMessage gives the session the octets of a message, io.EOF behind the last one.
+// Any other error ends the message, and what follows is no part of it.
+func (g *guard) readMessage(p []byte) (int, error) {
+	for len(g.line) == 0 {
+		var more bool
+		err := g.err
+		switch {
+		case err == io.EOF, err == nil && g.aborted:
+			err = errCut // half a message must not look whole
+		case err == nil && g.state == inData:
+			more, err = g.readPiece()
+		case err == nil && g.state == inChunk:
+			more, err = g.readChunk()
+		}
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			g.state, g.line = inCommands, []byte(".\r\n") // for go-smtp
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, g.line)
+	g.line = g.line[n:]
+	return n, nil
+}
+
+// readPiece gets what is next behind DATA to where readMessage finds it, without the dot that
+// the client put before another one (RFC 5321 section 4.5.2); false at the line with the single dot.
+func (g *guard) readPiece() (bool, error) {
 	// A line of any length arrives in pieces; only a short one can be the last.
 	piece, err := g.in.ReadSlice('\n')
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-		return 0, g.broken(err)
+		return false, g.broken(err)
 	}
 	begins := g.atLine
 	g.size += int64(len(piece))
 	if !g.data.clean(piece) {
 		g.skipMessage(begins, piece)
-		return 0, g.forbidden()
+		return false, g.forbidden()
 	}
 	if g.size > 2*g.limits.MessageSize+maxLine {
 		g.hangUp()
 		g.err = errTooLarge
-		return 0, g.err
+		return false, g.err
 	}
 	g.atLine = piece[len(piece)-1] == '\n'
-	if begins && string(piece) == ".\r\n" {
-		g.state = inCommands
+	if begins && piece[0] == '.' {
+		if string(piece) == ".\r\n" {
+			return false, nil
+		}
+		piece = piece[1:]
 	}
-	n := copy(p, piece)
-	g.line = piece[n:]
-	return n, nil
+	g.line = piece
+	return true, nil
 }
 
-// readChunk gets the next octets of a chunk to where Read finds them, with the
-// dots that DATA wants, or what comes behind the chunk.
-func (g *guard) readChunk() error {
+// readChunk gets the next octets of a chunk to where readMessage finds them; false behind the last.
+func (g *guard) readChunk() (bool, error) {
 	if g.chunk.left == 0 && g.chunk.last {
-		return g.endChunks()
+		if g.data.cr {
+			return false, g.forbidden()
+		}
+		return false, nil
 	}
 	if g.chunk.left == 0 {
 		g.put(okChunk)
-		return g.nextChunk()
+		return true, g.nextChunk()
 	}
 	if _, err := g.in.Peek(1); err != nil {
-		return g.broken(err)
+		return false, g.broken(err)
 	}
 	b, err := g.in.Peek(int(min(g.chunk.left, int64(g.in.Buffered()))))
 	if err != nil {
-		return g.broken(err)
-	}
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		b = b[:i+1]
+		return false, g.broken(err)
 	}
 	// The octets stay where they are until the next read.
 	if _, err := g.in.Discard(len(b)); err != nil {
-		return g.broken(err)
+		return false, g.broken(err)
 	}
 	g.chunk.left -= int64(len(b))
 	g.size += int64(len(b))
 	if !g.data.clean(b) {
 		g.wire.pace(lingerTime, g.limits.Message, false)
 		g.skipChunk()
-		return g.forbidden()
+		return false, g.forbidden()
 	}
 	g.line = b
-	if g.atLine && b[0] == '.' {
-		g.line = append([]byte{'.'}, b...)
-	}
-	g.atLine = b[len(b)-1] == '\n'
-	return nil
-}
-
-// endChunks ends the message as DATA does. A line end that the message lacks is
-// noted, so that the session can take it off again.
-func (g *guard) endChunks() error {
-	if g.data.cr {
-		return g.forbidden()
-	}
-	g.state, g.line = inCommands, []byte(".\r\n")
-	if !g.atLine {
-		g.added, g.line = true, []byte("\r\n.\r\n")
-	}
-	return nil
+	return true, nil
 }
 
 // nextChunk reads the command behind a chunk that was not the last. go-smtp is

@@ -92,9 +92,7 @@ func (s *Server) newSMTP() *smtp.Server {
 	v.ErrorLog = slog.NewLogLogger(s.Logger.Handler(), slog.LevelError)
 	v.AllowInsecureAuth = true // the guard lets nobody in without TLS
 	v.MaxLineLength = 0        // the guard bounds command lines; messages may have any
-	// More than the limit, which the session holds: go-smtp refuses a message of
-	// exactly this size, and the guard may have added a line end.
-	v.MaxMessageBytes = s.Limits.MessageSize + 4
+	v.MaxMessageBytes = s.Limits.MessageSize
 	v.MaxRecipients = s.Limits.Recipients
 	v.EnableSMTPUTF8 = true
 	v.EnableDSN = true

@@ -151,9 +151,9 @@ func (s *session) Rcpt(to string, o *smtp.RcptOptions) error {
 	return nil
 }
 
-// Data implements smtp.Session.
-func (s *session) Data(r io.Reader) error {
-	m, err := s.receive(r)
+// Data implements smtp.Session. The message comes from the guard.
+func (s *session) Data(io.Reader) error {
+	m, err := s.receive()
 	defer m.release()
 	if err == nil {
 		err = s.lasting()

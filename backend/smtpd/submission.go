@@ -70,7 +70,7 @@ func (u *user) rcpt(to backend.Address) error {
 	server, say := u.s.s, phrases{u.s.s.Language}
 	switch server.Router.Zone(to.Domain) {
 	case backend.Local:
-		return say.list(server.Router.MayWrite(u.s.ctx, u.s.tx.envelope.From, to.String()))
+		return say.list(server.Router.MayWrite(u.s.ctx, u.s.tx.envelope.From, to.String(), 0))
 	case backend.Trusted:
 		if err := u.allow(); err != nil {
 			return say.forbidden(err, to.Domain)
