@@ -197,8 +197,7 @@ func (r *Runner) refuse(p *parcel) {
 func (r *Runner) reachable(e *entry, p *parcel) {
 	away := true
 	for i := range p.outcomes {
-		// X.4.Z: about the network and the way (RFC 3463 section 3.5).
-		away = away && p.outcomes[i].Action == storage.Delayed && strings.HasPrefix(p.outcomes[i].Status, "4.4.")
+		away = away && notReached(&p.outcomes[i])
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -346,4 +345,14 @@ func (r *Runner) tell(ctx context.Context, p *parcel, events []event) {
 		}
 		r.logger.Log(ctx, level, string(key.event), args...)
 	}
+}
+
+// notReached reports whether an attempt did not get to a server that takes mail for the destination:
+// none answers (X.4.Z is about the network and the way, RFC 3463 section 3.5), or none proves what it must. That
+// concerns all mail for it alike.
+func notReached(o *backend.Outcome) bool {
+	if o.Action != storage.Delayed {
+		return false
+	}
+	return strings.HasPrefix(o.Status, "4.4.") || o.Diagnostic == "" && (o.Status == "4.7.4" || o.Status == "4.7.5")
 }

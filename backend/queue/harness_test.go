@@ -182,6 +182,8 @@ var (
 	refused = backend.Outcome{Result: storage.Result{Action: storage.Failed, Status: "5.1.1", Diagnostic: "550 5.1.1 unknown", Remote: "mx.test"}}
 	busy    = backend.Outcome{Result: storage.Result{Action: storage.Delayed, Status: "4.2.1", Diagnostic: "450 4.2.1 later", Remote: "mx.test"}}
 	dead    = backend.Outcome{Result: storage.Result{Action: storage.Delayed, Status: "4.4.1"}}
+
+	impostor = backend.Outcome{Result: storage.Result{Action: storage.Delayed, Status: "4.7.5"}} // its certificate is another's
 )
 
 // tries are the attempts at a domain so far.

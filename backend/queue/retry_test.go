@@ -157,6 +157,11 @@ func TestWarningNamesWhoAskedForIt(t *testing.T) {
 // A destination that cannot be reached is asked now and then, whatever number of messages wait
 // for it; the others do not notice.
 func TestDeadDomainDoesNotHoldOthersUp(t *testing.T) {
+	t.Run("no server", func(t *testing.T) { testDeadDomain(t, dead) })
+	t.Run("another certificate", func(t *testing.T) { testDeadDomain(t, impostor) })
+}
+
+func testDeadDomain(t *testing.T, dead backend.Outcome) {
 	bubble(t, queue.Limits{}, func(t *testing.T, w *world) {
 		w.peer("labo.test", always(dead))
 		const each = 500
@@ -179,7 +184,7 @@ func TestDeadDomainDoesNotHoldOthersUp(t *testing.T) {
 		if n := len(w.tries("labo.test")); n < 3 || n > 9 {
 			t.Errorf("%d attempts at the dead domain within an hour", n)
 		}
-		if last, until := w.runner.Away("labo.test"); last.Status != "4.4.1" || !until.After(time.Now()) {
+		if last, until := w.runner.Away("labo.test"); last.Status != dead.Status || !until.After(time.Now()) {
 			t.Errorf("away: %+v until %s", last, until)
 		}
 		w.peer("labo.test", nil)
