@@ -2,13 +2,21 @@ package main
 
 import (
 	"crypto/tls"
+	"flag"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
+	// Scripts wait for other programs most of the time: twice as many run side by side as
+	// there are cores, unless -parallel says otherwise.
+	if err := flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err) // the testing package has the flag
+	}
 	testscript.Main(m, map[string]func(){"telesphore": main, "crashserver": crashServer, "killserver": killServer})
 }
 
