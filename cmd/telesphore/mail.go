@@ -48,7 +48,7 @@ func (s *server) openMail(router *backend.Router) error {
 		Covers: func(domain string, leaf *x509.Certificate) bool { return s.whiteList.Covers(domain, leaf) },
 		Limits: c.Relay, Logger: s.logger,
 	}
-	s.onClose(func() error { s.relay.Close(); return nil })
+	s.onClose(s.relay.Close)
 	s.queue = &queue.Runner{
 		Store: s.store, Router: router, Send: s.relay.Send, Hostname: c.Hostname, Language: c.Language,
 		Limits: c.Queue, Logger: s.logger,
@@ -59,7 +59,7 @@ func (s *server) openMail(router *backend.Router) error {
 // doorsOfMail are the two doors for mail.
 func (s *server) doorsOfMail(router *backend.Router) {
 	c := s.config
-	scanner := c.scanner(s)
+	scanner := s.scanner()
 	s.smtp = &smtpd.Server{
 		Store: s.store, Auth: s.auth, Router: router, TLS: s.identity.Server(s.anchors), Scanner: scanner, Reaches: s.relay.Reaches,
 		Hostname: c.Hostname, Language: c.Language, Limits: c.SMTP, Logger: s.logger,
@@ -101,7 +101,8 @@ func (c *Config) routes() (routes []relay.Route, err error) {
 }
 
 // scanner asks the mail filter of the configuration, if there is one.
-func (c *Config) scanner(s *server) *scan.Scanner {
+func (s *server) scanner() *scan.Scanner {
+	c := s.config
 	if c.Scan.Milter == "" {
 		return nil
 	}
@@ -121,9 +122,43 @@ func (c *Config) resolver() *net.Resolver {
 	r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		server := c.DNS.Servers[int(asked.Add(1)-1)%len(c.DNS.Servers)]
 		d := net.Dialer{Timeout: c.DNS.Timeout}
-		return d.DialContext(ctx, network, server)
+		conn, err := d.DialContext(ctx, network, server)
+		if err != nil {
+			return nil, err
+		}
+		if udp, ok := conn.(*net.UDPConn); ok {
+			return &datagrams{udp, c.DNS.Timeout}, nil
+		}
+		return &stream{conn, c.DNS.Timeout}, nil
 	}
 	return r
+}
+
+// datagrams and stream are connections to a name server on which no answer is waited for any longer
+// than timeout. They are two, since net.Resolver knows the one that has packets by its methods.
+type datagrams struct {
+	*net.UDPConn
+	timeout time.Duration
+}
+
+type stream struct {
+	net.Conn
+	timeout time.Duration
+}
+
+// SetDeadline implements net.Conn.
+func (c *datagrams) SetDeadline(t time.Time) error {
+	return c.UDPConn.SetDeadline(sooner(t, c.timeout))
+}
+
+// SetDeadline implements net.Conn.
+func (c *stream) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(sooner(t, c.timeout)) }
+
+func sooner(t time.Time, timeout time.Duration) time.Time {
+	if limit := time.Now().Add(timeout); t.IsZero() || limit.Before(t) {
+		return limit
+	}
+	return t
 }
 
 // dropOld forgets, once a day, what became of messages that were sent long ago.
